@@ -1,0 +1,72 @@
+package backup
+
+import "time"
+
+// Run is one execution of anything, as it stands now or as it ended.
+type Run struct {
+	ID         string    `json:"id"`   // sorts by time of creation
+	Kind       Kind      `json:"kind"` // backup, restore, check
+	Job        string    `json:"job,omitempty"`
+	Repository string    `json:"repository"`
+	By         string    `json:"by"` // who asked: a user's name, "command line", "admin"
+	State      State     `json:"state"`
+	Created    time.Time `json:"created"`
+	Started    time.Time `json:"started,omitzero"`
+	Ended      time.Time `json:"ended,omitzero"`
+	Step       string    `json:"step,omitempty"`  // what it is doing: "dumping db.dump", "waiting for …"
+	Error      string    `json:"error,omitempty"` // why it is not ok
+	Progress   Progress  `json:"progress"`
+	Snapshot   string    `json:"snapshot,omitempty"`  // ID of the snapshot made or restored
+	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last snapshot
+	Findings   []Finding `json:"findings,omitempty"`  // of a check
+	Log        []LogLine `json:"log,omitempty"`       // only when one run is asked for; the last 500 lines
+}
+
+// Progress counts bytes of a run. Total is 0 when unknown.
+type Progress struct {
+	Files  int64 `json:"files"`
+	Bytes  int64 `json:"bytes"`  // read from the sources, or written to the target, or verified
+	Total  int64 `json:"total"`  // expected, where known
+	New    int64 `json:"new"`    // of these, not in the repository before
+	Stored int64 `json:"stored"` // what the new ones take there
+}
+
+// Finding is a problem that a check found.
+type Finding struct {
+	File  string `json:"file,omitempty"`
+	Error bool   `json:"error"`
+	Text  string `json:"text"`
+}
+
+// LogLine is one line of a run's log.
+type LogLine struct {
+	Time  time.Time `json:"time"`
+	Level string    `json:"level"` // INFO, WARN, ERROR
+	Text  string    `json:"text"`
+}
+
+// Kind is what a run does.
+type Kind string
+
+// The kinds of runs.
+const (
+	KindBackup  Kind = "backup"
+	KindRestore Kind = "restore"
+	KindCheck   Kind = "check"
+)
+
+// State is where a run stands.
+type State string
+
+// A run is queued, then running, then ends as one of the others. Only ok is green.
+const (
+	StateQueued      State = "queued"
+	StateRunning     State = "running"
+	StateOK          State = "ok"
+	StateFailed      State = "failed"
+	StateCancelled   State = "cancelled"   // by a person
+	StateInterrupted State = "interrupted" // the server stopped or died
+)
+
+// Done reports whether the run has ended.
+func (s State) Done() bool { return s != StateQueued && s != StateRunning }

@@ -1,0 +1,65 @@
+package repo
+
+import (
+	"context"
+	"time"
+)
+
+// Snapshot is a snapshot file (restic-format: snapshots), with its ID.
+type Snapshot struct {
+	ID             ID        `json:"-"`
+	Time           time.Time `json:"time"` // with the zone offset of the job: retention depends on it
+	Parent         *ID       `json:"parent,omitempty"`
+	Tree           ID        `json:"tree"`
+	Paths          []string  `json:"paths"`
+	Hostname       string    `json:"hostname,omitempty"`
+	Username       string    `json:"username,omitempty"`
+	UID            uint32    `json:"uid,omitempty"`
+	GID            uint32    `json:"gid,omitempty"`
+	Excludes       []string  `json:"excludes,omitempty"`
+	Tags           []string  `json:"tags,omitempty"`
+	Original       *ID       `json:"original,omitempty"`
+	ProgramVersion string    `json:"program_version,omitempty"`
+	Summary        *Summary  `json:"summary,omitempty"`
+}
+
+// StableID stays the same when tags change: Original when set, else ID.
+func (s Snapshot) StableID() ID {
+	if s.Original != nil {
+		return *s.Original
+	}
+	return s.ID
+}
+
+// Summary is what restic records of the run that made a snapshot. Sizes in bytes.
+type Summary struct {
+	BackupStart         time.Time `json:"backup_start"`
+	BackupEnd           time.Time `json:"backup_end"`
+	FilesNew            uint      `json:"files_new"`
+	FilesChanged        uint      `json:"files_changed"`
+	FilesUnmodified     uint      `json:"files_unmodified"`
+	DirsNew             uint      `json:"dirs_new"`
+	DirsChanged         uint      `json:"dirs_changed"`
+	DirsUnmodified      uint      `json:"dirs_unmodified"`
+	DataBlobs           int       `json:"data_blobs"`
+	TreeBlobs           int       `json:"tree_blobs"`
+	DataAdded           uint64    `json:"data_added"`        // new plaintext, data and trees
+	DataAddedPacked     uint64    `json:"data_added_packed"` // what it takes in packs, header entries included
+	TotalFilesProcessed uint      `json:"total_files_processed"`
+	TotalBytesProcessed uint64    `json:"total_bytes_processed"`
+}
+
+// SnapshotFilter narrows down snapshots; the zero value passes all.
+type SnapshotFilter struct {
+	Host  string   // equal, when set
+	Paths []string // all present
+	Tags  []string // all present
+}
+
+// Match reports whether s passes.
+func (f SnapshotFilter) Match(s Snapshot) bool { panic("to come") }
+
+// saveSnapshot writes the snapshot file. Everything that it reaches must be durable and indexed before.
+func (r *Repository) saveSnapshot(ctx context.Context, s Snapshot) (Snapshot, error) {
+	panic("to come")
+}
