@@ -1,0 +1,91 @@
+// Package realtest lends tests the real programs that they run against: a PostgreSQL server of their own, restic, and
+// the shared fixtures where they are present. Everything that it starts listens on loopback only and ends with the test.
+package realtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Need returns the path of a program. When it is not installed, the test fails where CI is set, and is skipped
+// elsewhere, with a line on standard error that says what was not tested.
+func Need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		missing(t, program)
+	}
+	return path
+}
+
+// packages names what to install for a program, where the names differ.
+var packages = map[string]string{
+	"initdb": "postgresql", "postgres": "postgresql", "psql": "postgresql-client",
+	"pg_dump": "postgresql-client", "pg_restore": "postgresql-client", "pgbench": "postgresql-contrib",
+	"sshd": "openssh-server", "sftp-server": "openssh-sftp-server", "strace": "strace",
+}
+
+func missing(t testing.TB, program string) {
+	t.Helper()
+	pkg := packages[program]
+	if pkg == "" {
+		pkg = program
+	}
+	text := fmt.Sprintf("%s needs the program %s; install it with: apt-get install %s", t.Name(), program, pkg)
+	if os.Getenv("CI") != "" {
+		t.Fatal(text)
+	}
+	fmt.Fprintln(os.Stderr, "NOT TESTED:", text)
+	t.Skip(text)
+}
+
+// ProjectRoot is the folder of the project's go.mod.
+func ProjectRoot(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("no go.mod above the test's folder")
+		}
+		dir = up
+	}
+}
+
+// Shared returns the path of a file or folder of the shared fixtures, which lie beside the project, and whether it is
+// there: a plain clone has none, and every test must pass without.
+func Shared(t testing.TB, name string) (path string, ok bool) {
+	t.Helper()
+	path = filepath.Join(ProjectRoot(t), "..", "shared", filepath.FromSlash(name))
+	_, err := os.Stat(path)
+	return path, err == nil
+}
+
+// Leftovers lists the processes, other than this one, whose command line or environment has the marker in it, as
+// "pid: command line". It is how a test proves that no child survived, and that a secret is nobody's to read.
+func Leftovers(marker string) []string {
+	var found []string
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		pid := filepath.Base(filepath.Dir(f))
+		if pid == fmt.Sprint(os.Getpid()) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(f)
+		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "environ"))
+		if strings.Contains(string(cmdline), marker) || strings.Contains(string(environ), marker) {
+			found = append(found, pid+": "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
