@@ -1,0 +1,109 @@
+package repo
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"github.com/minio/sha256-simd"
+)
+
+// ChunkerVersion names how streams are cut; it stands in every manifest. Readers do not need it: any cut is valid.
+// A repository whose chunker changed stores everything once more, so the constants below are fixed for ever under this
+// name.
+const ChunkerVersion = "gear-1"
+
+// Lengths of chunks in bytes: none is shorter than minChunk but the last of a stream, none longer than maxChunk, and
+// most are between one and four MiB. Cuts are rarer before normalChunk than behind it, which keeps the lengths close
+// together (normalised chunking: Xia et al., FastCDC, USENIX ATC 2016).
+const (
+	minChunk    = 512 << 10
+	normalChunk = 1536 << 10
+	maxChunk    = 8 << 20
+)
+
+// A position is a cut when these bits of the rolling hash are zero: 22 bits before normalChunk, 20 behind it. The bits
+// are high ones because those depend on all of the last 64 bytes; the very highest is left out, so that a loop that
+// shifts twice a step (two bytes at once) finds the same cuts.
+const (
+	strictMask = (1<<22 - 1) << 41
+	looseMask  = (1<<20 - 1) << 43
+	gearWindow = 64 // bytes after which a byte has left the hash
+)
+
+// gearTable maps bytes to random words; it is what makes cuts depend on the content.
+type gearTable [256]uint64
+
+// newGearTable derives the table from the repository's chunker polynomial, which is random and secret: lengths of
+// chunks then tell nothing about known files. Word i is the first 8 bytes, little-endian, of
+// SHA-256("caddy-backup gear-1" || polynomial as 8 bytes big-endian || byte i).
+func newGearTable(polynomial string) (*gearTable, error) {
+	p, err := strconv.ParseUint(polynomial, 16, 64)
+	if err != nil {
+		return nil, err
+	}
+	seed := binary.BigEndian.AppendUint64([]byte("caddy-backup "+ChunkerVersion), p)
+	var t gearTable
+	for i := range t {
+		sum := sha256.Sum256(append(seed[:len(seed):len(seed)], byte(i)))
+		t[i] = binary.LittleEndian.Uint64(sum[:])
+	}
+	return &t, nil
+}
+
+// cutter finds the end of one chunk after the other. The zero position is the start of a chunk. It is the seam for
+// other ways of cutting (two levels, whole pages): they need the same method.
+type cutter struct {
+	table *gearTable
+	n     int    // bytes of the chunk that were looked at
+	hash  uint64 // gear hash after byte n
+}
+
+// cut looks at a chunk that began at chunk[0] and returns its length, or 0 when its end has not been seen yet; then the
+// same bytes with more behind them must be given next. After a cut the next chunk starts afresh.
+func (c *cutter) cut(chunk []byte) int {
+	// The hash sees the last 64 bytes only, so everything before that window of the first possible cut can be skipped.
+	c.n = max(c.n, minChunk-gearWindow)
+	for _, zone := range [...]struct {
+		end  int
+		mask uint64
+	}{{minChunk - 1, 0}, {normalChunk, strictMask}, {maxChunk, looseMask}} {
+		end := min(zone.end, len(chunk))
+		if c.n >= end {
+			continue
+		}
+		if c.scan(chunk[c.n:end], zone.mask) {
+			return c.restart()
+		}
+	}
+	if c.n == maxChunk {
+		return c.restart()
+	}
+	return 0
+}
+
+// scan rolls the hash over p and stops behind the first byte at which it fits the mask; mask 0 only warms up.
+func (c *cutter) scan(p []byte, mask uint64) bool {
+	h, table := c.hash, c.table
+	if mask == 0 {
+		for _, b := range p {
+			h = h<<1 + table[b]
+		}
+		c.n, c.hash = c.n+len(p), h
+		return false
+	}
+	for i, b := range p {
+		h = h<<1 + table[b]
+		if h&mask == 0 {
+			c.n, c.hash = c.n+i+1, h
+			return true
+		}
+	}
+	c.n, c.hash = c.n+len(p), h
+	return false
+}
+
+func (c *cutter) restart() int {
+	n := c.n
+	c.n, c.hash = 0, 0
+	return n
+}
