@@ -1,0 +1,49 @@
+# make test is what the README promises; its steps can be made one by one. CGO is off in everything that ships and in
+# the tests; only the race detector needs it.
+export CGO_ENABLED = 0
+
+.NOTPARALLEL:
+.PHONY: help test prerequisites fmt vet staticcheck unit race build quickstart bench soak clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+test: prerequisites fmt vet staticcheck unit race ## everything that must pass before a change lands
+	@echo "all tests passed"
+
+prerequisites: ## install what the tests need (Debian, as root), else say what is missing
+	@scripts/prerequisites
+
+fmt:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+
+vet:
+	go vet ./...
+
+staticcheck: ## the linter, at the version of internal/tools/go.mod
+	go tool -modfile=internal/tools/go.mod staticcheck ./...
+
+unit: ## all tests
+	go run ./internal/gotest ./...
+
+# The long suites have run without the race detector; here the short ones look for races.
+race: ## the tests of the engine again, with the race detector
+	@if command -v gcc >/dev/null; then \
+		CGO_ENABLED=1 go run ./internal/gotest -race -short ./repo ./backup ./storage/... ./fsnode ./handler; \
+	elif [ -n "$$CI" ]; then echo "the race detector needs gcc" >&2; exit 1; \
+	else echo "NOT TESTED: the race detector needs gcc"; fi
+
+build: ## ./caddy: Caddy with this plugin
+	go build -trimpath -ldflags='-s -w' -tags nobadger,nomysql,nopgx -o caddy ./cmd/caddy
+
+quickstart: ## the main job on a small shop, in a minute
+	go run ./examples/quickstart
+
+bench: ## measure beside restic; writes bench/README.md
+	go run ./bench
+
+soak: ## every fuzz target for FUZZTIME (60s) each, and the long suites
+	scripts/soak
+
+clean:
+	rm -rf caddy quickstart-data
