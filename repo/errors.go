@@ -24,8 +24,9 @@ var (
 
 // LockedError says who holds the locks that are in the way. errors.Is(err, ErrLocked) holds for it.
 type LockedError struct {
-	Location string // what the caller knows the repository by; may be empty
-	Holders  []LockInfo
+	Location   string // what the caller knows the repository by; may be empty
+	Holders    []LockInfo
+	Unreadable []error // one for each lock file that cannot be read; it may be an exclusive one
 }
 
 // LockInfo is a lock of anybody's, as its file tells it.
@@ -40,21 +41,55 @@ type LockInfo struct {
 
 func (e *LockedError) Error() string {
 	var b strings.Builder
-	b.WriteString("repository is locked")
-	for i, l := range e.Holders {
+	b.WriteString("repository")
+	b.WriteString(Options{Location: e.Location}.at())
+	b.WriteString(" is locked")
+	sep := " "
+	for _, l := range e.Holders {
 		kind := "a shared lock"
 		if l.Exclusive {
 			kind = "an exclusive lock"
 		}
-		if i > 0 {
-			b.WriteString(";")
-		}
-		fmt.Fprintf(&b, " by process %d of %s on %s (%s, since %s)", l.PID, l.Username, l.Hostname, kind,
+		fmt.Fprintf(&b, "%sby process %d of %s on %s (%s, since %s)", sep, l.PID, l.Username, l.Hostname, kind,
 			l.Time.UTC().Format(time.RFC3339))
+		sep = "; "
 	}
-	b.WriteString("; wait until it is done, or, if it is dead, run: restic unlock")
+	for _, err := range e.Unreadable {
+		fmt.Fprintf(&b, "%sby a lock that cannot be read (%v)", sep, err)
+		sep = "; "
+	}
+	if len(e.Unreadable) > 0 {
+		b.WriteString("; wait until it is done, or, if nobody works with the repository, run: restic unlock --remove-all")
+	} else {
+		b.WriteString("; wait until it is done, or, if it is dead, run: restic unlock")
+	}
 	return b.String()
 }
 
 // Unwrap makes errors.Is(err, ErrLocked) true.
 func (e *LockedError) Unwrap() error { return ErrLocked }
+
+// errorList is several errors in one line; errors.Is looks into each.
+type errorList []error
+
+func (l errorList) Error() string {
+	var b strings.Builder
+	for i, err := range l {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns all of them.
+func (l errorList) Unwrap() []error { return l }
+
+// orNil is nil when there is none: an empty list must not become a non-nil error.
+func (l errorList) orNil() error {
+	if len(l) == 0 {
+		return nil
+	}
+	return l
+}

@@ -48,3 +48,6 @@ func (id *ID) UnmarshalText(b []byte) error {
 	}
 	return err
 }
+
+// appendID appends the 64 hex digits.
+func appendID(dst []byte, id ID) []byte { return hex.AppendEncode(dst, id[:]) }

@@ -1,13 +1,32 @@
 package repo
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // index is the union of all index files in memory: for every blob where it lies. Lookups are by bisection in sorted
-// arrays of packed entries (48 bytes a blob, plus 32 a pack); what a running writer adds lies in a small map until the
-// next load. Safe for use by many goroutines at once.
+// arrays of packed entries (48 bytes a blob, plus 32 a pack). Safe for use by many goroutines at once; lookups take no
+// lock.
+//
+// The arrays lie in segments, which never change once they are made. What is loaded, or saved by a running writer,
+// becomes a new segment; segments of like size are merged, so that there are few of them (their sizes at least double
+// from one to the one before it) and every entry is copied only some log2(n) times.
 type index struct {
+	mu    sync.Mutex // held while the state is being changed
+	state atomic.Pointer[indexState]
+}
+
+// indexState is one immutable state of the index.
+type indexState struct {
+	files    map[ID]bool // index files that the segments hold
+	segments []*segment  // from large to small
 }
 
 // location is where one copy of a blob lies.
@@ -16,17 +35,120 @@ type location struct {
 	packedBlob
 }
 
+func newIndex() *index {
+	x := new(index)
+	x.state.Store(&indexState{})
+	return x
+}
+
 // lookup finds a blob; when it lies in several packs any copy is returned (all: see copies).
-func (x *index) lookup(t BlobType, id ID) (location, bool) { panic("to come") }
+func (x *index) lookup(t BlobType, id ID) (location, bool) {
+	for _, s := range x.state.Load().segments {
+		if i := s.find(t, id); i >= 0 {
+			return s.location(t, i), true
+		}
+	}
+	return location{}, false
+}
 
 // copies returns every place of a blob, for readers that meet a damaged one.
-func (x *index) copies(t BlobType, id ID) []location { panic("to come") }
+func (x *index) copies(t BlobType, id ID) []location {
+	var list []location
+	for _, s := range x.state.Load().segments {
+		i := s.find(t, id)
+		for ; i >= 0 && i < len(s.entries[t]) && s.entries[t][i].id == id; i++ {
+			if l := s.location(t, i); !slices.Contains(list, l) {
+				list = append(list, l)
+			}
+		}
+	}
+	return list
+}
 
 // packs returns what every indexed pack holds, ordered by offset.
-func (x *index) packs() map[ID][]packedBlob { panic("to come") }
+func (x *index) packs() map[ID][]packedBlob {
+	all := make(map[ID][]packedBlob)
+	for _, s := range x.state.Load().segments {
+		for t := range s.entries {
+			for i := range s.entries[t] {
+				l := s.location(BlobType(t), i)
+				all[l.Pack] = append(all[l.Pack], l.packedBlob)
+			}
+		}
+	}
+	for id, blobs := range all {
+		slices.SortFunc(blobs, func(a, b packedBlob) int {
+			return cmp.Or(cmp.Compare(a.Offset, b.Offset), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Type, b.Type))
+		})
+		all[id] = slices.Compact(blobs) // a pack may stand in several index files
+	}
+	return all
+}
 
-// saveIndex writes one index file that lists these packs, verified from its upload buffer, and adds them to the index
-// in memory. The packs must be durable already: an index may list only packs that exist.
-func (r *Repository) saveIndex(ctx context.Context, packs map[ID][]packedBlob) (ID, error) {
-	panic("to come")
+// add puts what an index file lists into the index, unless it has that file already. Call it with mu held.
+func (x *index) add(file ID, s *segment) {
+	old := x.state.Load()
+	if old.files[file] {
+		return
+	}
+	files := maps.Clone(old.files)
+	if files == nil {
+		files = make(map[ID]bool)
+	}
+	files[file] = true
+	x.state.Store(&indexState{files, pushSegment(old.segments, s)})
+}
+
+// LoadIndex brings the index in memory up to date with the storage: new index files are loaded, vanished ones
+// forgotten. Call it after Lock and after listing snapshots. When index files are damaged, the others are loaded and
+// the error (errors.Is ErrDamaged) names the bad ones: reading can go on with what is there, writing and pruning must not.
+func (r *Repository) LoadIndex(ctx context.Context) error {
+	x := r.index
+	x.mu.Lock() // a saveIndex in between waits: what it adds is never lost
+	defer x.mu.Unlock()
+	state := x.state.Load()
+	load, err := r.loadIndexFiles(ctx, state.files)
+	if err == nil && vanished(state.files, load.listed) {
+		// Entries do not tell which file they came from. Somebody has pruned, so nearly all is new anyway.
+		state = &indexState{}
+		load, err = r.loadIndexFiles(ctx, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot load the index%s: %w", r.at(), err)
+	}
+	if len(load.fresh) > 0 || len(state.files) == 0 {
+		x.state.Store(state.with(load.fresh))
+	}
+	if len(load.bad) > 0 {
+		return fmt.Errorf("%w; the packs still tell what is in them: repair the index, for instance with: restic rebuild-index", load.bad)
+	}
+	return nil
+}
+
+func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (loaded[*segment], error) {
+	return loadFiles(ctx, r, "index",
+		func(id ID, _ FileInfo) bool { return known[id] },
+		func(_ ID, text []byte) (*segment, error) { return r.decodeIndex(text) })
+}
+
+// vanished reports whether any known file is not listed.
+func vanished(known, listed map[ID]bool) bool {
+	for id := range known {
+		if !listed[id] {
+			return true
+		}
+	}
+	return false
+}
+
+// with is the state with further files.
+func (x *indexState) with(fresh map[ID]*segment) *indexState {
+	files := make(map[ID]bool, len(x.files)+len(fresh))
+	maps.Copy(files, x.files)
+	parts := make([]*segment, 0, len(fresh))
+	for id, s := range fresh {
+		files[id] = true
+		parts = append(parts, s)
+	}
+	return &indexState{files, pushSegment(x.segments, mergeSegments(parts))}
 }

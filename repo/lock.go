@@ -1,21 +1,313 @@
 package repo
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// lockSettle is waited between writing the own lock and looking again, so that of two that write at once at least
+	// one sees the other.
+	lockSettle = 200 * time.Millisecond
+
+	lockRefresh = 5 * time.Minute  // a lock is written anew this often
+	lockTick    = 15 * time.Second // how often it is looked at whether that is due, by both clocks
+	lockTimeout = time.Minute      // for one refresh, and for deleting at the end
+
+	// lockExpiry is when a lock that could not be refreshed is given up. Others take it for dead after 30 minutes; by
+	// then no work under it may be going on.
+	lockExpiry = 20 * time.Minute
+)
+
+// lockFile is the JSON of a lock.
+type lockFile struct {
+	Time      time.Time `json:"time"`
+	Exclusive bool      `json:"exclusive"`
+	Hostname  string    `json:"hostname"`
+	Username  string    `json:"username"`
+	PID       int       `json:"pid"`
+	UID       uint32    `json:"uid,omitempty"`
+	GID       uint32    `json:"gid,omitempty"`
+}
 
 // Lock is a lock in the repository that is being kept fresh. It interoperates with restic's.
+//
+// It must be unlocked. Until then a goroutine writes the lock file anew every five minutes. When that has not worked
+// for 20 minutes, or the own lock file turns out to have been removed by somebody, the lock is lost.
+//
+// restic tests whether the process of a lock is alive by sending it SIGHUP; while a lock is held that signal does nothing.
 type Lock struct {
+	repo      *Repository
+	exclusive bool
+	ctx       context.Context // of the work under the lock
+	cancel    context.CancelCauseFunc
+	keeping   context.Context // of the refreshing, which outlives the work: it ends with Unlock only
+	stopKeep  context.CancelFunc
+	kept      chan struct{} // closed when the refreshing has ended
+	hangup    chan os.Signal
+	unlocking sync.Mutex
+
+	// Of the goroutine that keeps the lock, then of Unlock.
+	current ID          // the lock file that stands for us
+	files   map[ID]bool // all lock files of ours that may be in the storage, current included
+	written time.Time   // what current says, by the clock on the wall
+	fresh   time.Time   // the same moment, by the clock that is never set
+}
+
+// Lock takes a lock that restic respects, and refreshes it until Unlock. A conflict is a *LockedError: an exclusive
+// lock conflicts with any other, a shared one with an exclusive one, and both with a lock file that cannot be read,
+// since that may be an exclusive one. Stale locks are in the way too, as they are for restic.
+func (r *Repository) Lock(ctx context.Context, exclusive bool) (*Lock, error) {
+	if err := r.conflict(ctx, exclusive, ID{}); err != nil {
+		return nil, err
+	}
+	l := &Lock{
+		repo: r, exclusive: exclusive,
+		kept:   make(chan struct{}),
+		hangup: make(chan os.Signal, 1), // nobody reads it: being registered is what keeps the process alive
+		files:  make(map[ID]bool),
+	}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l.keeping, l.stopKeep = context.WithCancel(context.WithoutCancel(ctx))
+	signal.Notify(l.hangup, syscall.SIGHUP)
+	if err := l.acquire(ctx); err != nil {
+		close(l.kept)
+		if left := l.Unlock(); left != nil {
+			err = errorList{err, left}
+		}
+		return nil, err
+	}
+	go l.keep()
+	return l, nil
+}
+
+// acquire writes the own lock and makes sure that nobody else did at the same time.
+func (l *Lock) acquire(ctx context.Context) error {
+	if err := l.write(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(lockSettle):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return l.repo.conflict(ctx, l.exclusive, l.current)
+}
+
+// conflict looks for locks that are in the way of a wish.
+func (r *Repository) conflict(ctx context.Context, exclusive bool, own ID) error {
+	locks, bad, err := r.readLocks(ctx)
+	if err != nil {
+		return err
+	}
+	e := &LockedError{Location: r.opt.Location, Unreadable: bad}
+	for _, l := range locks {
+		if l.ID != own && (exclusive || l.Exclusive) {
+			e.Holders = append(e.Holders, l)
+		}
+	}
+	if len(e.Holders) == 0 && len(e.Unreadable) == 0 {
+		return nil
+	}
+	return e
+}
+
+// readLocks reads everybody's locks. An empty lock file is none, as for restic: some storages leave it after a crash.
+func (r *Repository) readLocks(ctx context.Context) ([]LockInfo, errorList, error) {
+	load, err := loadFiles(ctx, r, "locks",
+		func(_ ID, f FileInfo) bool { return f.Size == 0 },
+		func(id ID, text []byte) (LockInfo, error) {
+			l, err := parseLock(text)
+			return LockInfo{id, l.Time, l.Exclusive, l.Hostname, l.Username, l.PID}, err
+		})
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the locks%s: %w", r.at(), err)
+	}
+	locks := make([]LockInfo, 0, len(load.fresh))
+	for _, l := range load.fresh {
+		locks = append(locks, l)
+	}
+	slices.SortFunc(locks, func(a, b LockInfo) int {
+		return cmp.Or(a.Time.Compare(b.Time), compareIDs(&a.ID, &b.ID))
+	})
+	return locks, load.bad, nil
+}
+
+// parseLock reads a lock's JSON.
+func parseLock(text []byte) (lockFile, error) {
+	var l lockFile
+	if err := json.Unmarshal(text, &l); err != nil {
+		return lockFile{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return l, nil
 }
 
 // Context is done when the lock is lost (cause ErrLockLost), when it is unlocked, or when the context of Repository.Lock
 // is done: all work under the lock uses it, so that a late refresh stops the work before its next write.
-func (l *Lock) Context() context.Context { panic("to come") }
+func (l *Lock) Context() context.Context { return l.ctx }
+
+// write stores a new lock file with the time of now. The journal knows it before the storage does.
+func (l *Lock) write(ctx context.Context) error {
+	r := l.repo
+	me := currentUser()
+	now := time.Now()
+	wall := r.opt.Now().Round(0)
+	text, err := json.Marshal(lockFile{wall, l.exclusive, r.opt.Hostname, me.Username, os.Getpid(), me.UID, me.GID})
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	id, sealed, err := r.sealUnpacked(text)
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if j := r.opt.Journal; j != nil {
+		if err := j.Add(id); err != nil {
+			return fmt.Errorf("cannot lock the repository%s, since the lock could not be recorded: %w", r.at(), err)
+		}
+	}
+	l.files[id] = true // even if Put fails: the file may be there
+	if err := r.storage.Put(ctx, lockName(id), sealed); err != nil {
+		return fmt.Errorf("cannot lock the repository%s: %w", r.at(), err)
+	}
+	l.current, l.written, l.fresh = id, wall, now
+	return nil
+}
+
+// keep refreshes the lock until it is unlocked or lost.
+func (l *Lock) keep() {
+	defer close(l.kept)
+	expiry := time.AfterFunc(lockExpiry-time.Since(l.fresh), func() {
+		l.lose(fmt.Errorf("it could not be refreshed for %s", lockExpiry))
+	})
+	defer expiry.Stop()
+	tick := time.NewTicker(lockTick)
+	defer tick.Stop()
+	for !errors.Is(context.Cause(l.ctx), ErrLockLost) {
+		select {
+		case <-l.keeping.Done():
+			return
+		case <-tick.C:
+		}
+		if !l.due() {
+			continue
+		}
+		switch err := l.refresh(); {
+		case err == nil:
+			expiry.Reset(lockExpiry - time.Since(l.fresh))
+		case errors.Is(err, fs.ErrNotExist):
+			l.lose(errors.New("somebody has removed its file"))
+		case l.keeping.Err() == nil:
+			l.repo.opt.Logger.Warn("cannot refresh the lock", "location", l.repo.opt.Location, "error", err)
+		}
+	}
+}
+
+// due tells whether the lock file is old by either clock: the one on the wall also counts the hours that a suspended
+// machine sleeps.
+func (l *Lock) due() bool {
+	return time.Since(l.fresh) >= lockRefresh || l.repo.opt.Now().Round(0).Sub(l.written) >= lockRefresh
+}
+
+// refresh writes a new lock file and then deletes the old one. fs.ErrNotExist means that the old one was gone: then
+// somebody has taken us for dead, and may have pruned what we count on.
+func (l *Lock) refresh() error {
+	ctx, cancel := context.WithTimeout(l.keeping, lockTimeout)
+	defer cancel()
+	old := l.current
+	if _, err := l.repo.storage.Get(ctx, lockName(old), 0, -1); err != nil {
+		return err
+	}
+	if err := l.write(ctx); err != nil {
+		return err
+	}
+	for id := range l.files {
+		if id == l.current {
+			continue
+		}
+		err := l.remove(ctx, id)
+		if id == old && errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the next refresh tries again
+			l.repo.opt.Logger.Warn("cannot delete an old lock file", "location", l.repo.opt.Location, "error", err)
+		}
+	}
+	return nil
+}
+
+// lose ends the work under the lock.
+func (l *Lock) lose(why error) {
+	l.cancel(fmt.Errorf("%w%s: %w", ErrLockLost, l.repo.at(), why))
+}
+
+// remove deletes one of the own lock files. The journal forgets it after the storage did.
+func (l *Lock) remove(ctx context.Context, id ID) error {
+	err := l.repo.storage.Delete(ctx, lockName(id))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot delete the lock %s%s: %w", id, l.repo.at(), err)
+	}
+	delete(l.files, id)
+	if j := l.repo.opt.Journal; j != nil {
+		if err := j.Remove(id); err != nil {
+			l.repo.opt.Logger.Warn("cannot strike out a deleted lock", "lock", id.String(), "error", err)
+		}
+	}
+	return err
+}
 
 // Unlock stops refreshing and deletes the lock file. It works also when the lock's context is done already; it is
-// idempotent.
-func (l *Lock) Unlock() error { panic("to come") }
+// idempotent, and after an error it may be tried again.
+func (l *Lock) Unlock() error {
+	l.unlocking.Lock()
+	defer l.unlocking.Unlock()
+	l.cancel(errUnlocked)
+	l.stopKeep()
+	<-l.kept
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), lockTimeout)
+	defer cancel()
+	var failed errorList
+	for id := range l.files {
+		if err := l.remove(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) == 0 {
+		signal.Stop(l.hangup)
+	}
+	return failed.orNil()
+}
+
+// errUnlocked is the cause of the context after Unlock.
+var errUnlocked = fmt.Errorf("the repository was unlocked: %w", context.Canceled)
 
 // Locks lists the locks of everybody; unreadable ones are reported as an error beside the others.
-func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) { panic("to come") }
+func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
+	locks, bad, err := r.readLocks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return locks, bad.orNil()
+}
 
 // RemoveLocks deletes lock files by ID, missing ones are no error: for the own locks of a process that is proved dead.
-func (r *Repository) RemoveLocks(ctx context.Context, ids []ID) error { panic("to come") }
+func (r *Repository) RemoveLocks(ctx context.Context, ids []ID) error {
+	var failed errorList
+	for _, id := range ids {
+		if err := r.storage.Delete(ctx, lockName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, fmt.Errorf("cannot delete the lock %s%s: %w", id, r.at(), err))
+		}
+	}
+	return failed.orNil()
+}
+
+func lockName(id ID) string { return "locks/" + id.String() }

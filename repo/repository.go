@@ -4,7 +4,13 @@ package repo
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"runtime"
+	"sync"
 	"time"
 )
 
@@ -18,6 +24,7 @@ type Options struct {
 	Hostname    string           // written into locks and keys; default os.Hostname
 	Journal     LockJournal      // told of the own lock files; default none
 	Location    string           // what people know the repository by, for messages; never a secret
+	KDF         KDF              // cost of new key files; default restic's. Cheap ones are for tests only
 }
 
 // LockJournal remembers the lock files that this process made, so that after a crash exactly those can be removed.
@@ -37,45 +44,192 @@ const (
 	CompressionMax  Compression = "max"  // zstd, best level
 )
 
+// withDefaults fills in what the caller left out.
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Compression == "" {
+		o.Compression = CompressionAuto
+	}
+	if o.PackSize == 0 {
+		o.PackSize = 16 << 20
+	}
+	if o.Cores <= 0 {
+		o.Cores = runtime.GOMAXPROCS(0)
+	}
+	if o.Hostname == "" {
+		o.Hostname, _ = os.Hostname() // informational in keys and locks: an empty one is legal
+	}
+	if o.KDF == (KDF{}) {
+		o.KDF = defaultKDF
+	}
+	return o
+}
+
+// validate refuses options that would fail much later, or make a repository that restic does not like.
+func (o Options) validate() error {
+	switch o.Compression {
+	case CompressionAuto, CompressionOff, CompressionMax:
+	default:
+		return fmt.Errorf("compression %q: must be auto, off or max", o.Compression)
+	}
+	if o.PackSize < 4<<20 || o.PackSize > 128<<20 {
+		return fmt.Errorf("pack size of %d bytes: must be between 4 MiB and 128 MiB", o.PackSize)
+	}
+	return o.KDF.validate()
+}
+
 // Repository is an open repository: its key, its configuration and its index in memory. All methods may be called at
 // once. It holds no resource that must be closed.
 type Repository struct {
-	storage Storage
-	key     *masterKey
-	config  Config
-	index   *index
-	opt     Options
+	storage   Storage
+	key       *masterKey
+	config    Config
+	index     *index
+	opt       Options
+	codecs    codecs
+	snapshots snapshotCache
+	buffers   bufferPool // of writers and readers
+	readers   sync.Pool  // of *scratch
 }
 
-// Init creates a repository and opens it. Where any of config, keys or snapshots exists already it fails with
-// ErrExists and changes nothing.
+// Init creates a repository and opens it. Where anything of a repository exists already (a config, key files,
+// snapshots, index files or packs) it fails with ErrExists and changes nothing; only what an Init with the same
+// password left when it was killed is completed.
 func Init(ctx context.Context, st Storage, password []byte, o Options) (*Repository, error) {
-	panic("to come")
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if len(password) == 0 {
+		return nil, errors.New("cannot create a repository with an empty password")
+	}
+	r, err := initAt(ctx, st, password, o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create a repository%s: %w", o.at(), err)
+	}
+	return r, nil
+}
+
+// initAt writes the key file and then the config, whose presence is what makes the repository exist. A crash in
+// between leaves a lone key file, which the next Init takes over.
+func initAt(ctx context.Context, st Storage, password []byte, o Options) (*Repository, error) {
+	key, err := leftoverKey(ctx, st, password)
+	if err != nil {
+		return nil, err
+	}
+	if key == nil {
+		if key, err = storeNewKey(ctx, st, password, o); err != nil {
+			return nil, err
+		}
+	}
+	config := newConfig()
+	sealed, err := sealConfig(config, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Put(ctx, configName, sealed); err != nil {
+		return nil, err
+	}
+	return newRepository(st, key, config, o), nil
+}
+
+// storeNewKey makes a master key and stores it under the password.
+func storeNewKey(ctx context.Context, st Storage, password []byte, o Options) (*masterKey, error) {
+	key, err := randomMasterKey()
+	if err != nil {
+		return nil, err
+	}
+	data, err := newKeyFile(key, password, o)
+	if err != nil {
+		return nil, err
+	}
+	return key, st.Put(ctx, "keys/"+Hash(data).String(), data)
+}
+
+// leftoverKey makes sure that there is no repository yet. It returns the master key that an interrupted Init left, or
+// nil where there is nothing at all; ErrExists otherwise. An empty config counts as none: it is what a crash of a
+// careless writer leaves.
+func leftoverKey(ctx context.Context, st Storage, password []byte) (*masterKey, error) {
+	config, err := st.Get(ctx, configName, 0, -1)
+	if err == nil && len(config) > 0 {
+		return nil, fmt.Errorf("%w: there is a config file", ErrExists)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, dir := range []string{"snapshots", "index", "data"} {
+		for f, err := range st.List(ctx, dir) {
+			if err != nil {
+				return nil, err
+			}
+			return nil, fmt.Errorf("%w: there is %s, but no config file; bring that back, or choose another place", ErrExists, f.Name)
+		}
+	}
+	keys, err := listFiles(ctx, st, "keys")
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	if len(keys) == 1 {
+		if key, err := readKey(ctx, st, keys[0], password); err == nil {
+			return key, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: there are key files of another repository, but no config file; bring that back, "+
+		"or choose another place", ErrExists)
 }
 
 // Open opens the repository with a password. It fails with ErrNoRepository, ErrWrongPassword, ErrDamaged or
 // ErrUnsupported. Damaged key files are passed over while another opens. The index is not loaded yet.
 func Open(ctx context.Context, st Storage, password []byte, o Options) (*Repository, error) {
-	panic("to come")
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	sealed, err := st.Get(ctx, configName, 0, -1)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w%s: there is no config file; check the location, or create a repository first", ErrNoRepository, o.at())
+	case err != nil:
+		return nil, fmt.Errorf("cannot open the repository%s: %w", o.at(), err)
+	case len(sealed) == 0:
+		return nil, fmt.Errorf("%w%s: the config file is empty, creating it was interrupted", ErrNoRepository, o.at())
+	case len(sealed) > maxConfig:
+		return nil, fmt.Errorf("cannot open the repository%s: %w: the config file has %d bytes", o.at(), ErrDamaged, len(sealed))
+	}
+	key, config, err := findKey(ctx, st, password, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the repository%s: %w", o.at(), err)
+	}
+	return newRepository(st, key, config, o), nil
 }
 
-// LoadIndex brings the index in memory up to date with the storage: new index files are loaded, vanished ones
-// forgotten. Call it after Lock and after listing snapshots.
-func (r *Repository) LoadIndex(ctx context.Context) error { panic("to come") }
+func newRepository(st Storage, key *masterKey, config Config, o Options) *Repository {
+	return &Repository{storage: st, key: key, config: config, index: newIndex(), opt: o}
+}
 
 // Config returns the repository's configuration.
-func (r *Repository) Config() Config { panic("to come") }
+func (r *Repository) Config() Config { return r.config }
 
-// Snapshots returns all readable snapshots, newest first, ties by ID. Decoded ones are kept in memory, so that asking
-// again costs one listing. When some cannot be read it returns the others together with an error that names the bad
-// files (errors.Is ErrDamaged); an error of the storage itself returns no snapshots.
-func (r *Repository) Snapshots(ctx context.Context) ([]Snapshot, error) { panic("to come") }
-
-// FindSnapshot finds one snapshot by its ID, its stable ID (Original), a prefix of either that fits one snapshot, or
-// "latest" (the newest that passes filter). ErrNotFound, ErrAmbiguous.
-func (r *Repository) FindSnapshot(ctx context.Context, name string, filter SnapshotFilter) (Snapshot, error) {
-	panic("to come")
+// writable tells why nothing can be written into this repository, or nil.
+func (r *Repository) writable() error {
+	if r.config.Version < 2 {
+		return fmt.Errorf("%w: the repository%s has version %d, which is only read; to write into it, upgrade it: "+
+			"restic migrate upgrade_repo_v2", ErrUnsupported, r.at(), r.config.Version)
+	}
+	return nil
 }
 
-// Lock takes a lock that restic respects, and refreshes it until Unlock. A conflict is a *LockedError.
-func (r *Repository) Lock(ctx context.Context, exclusive bool) (*Lock, error) { panic("to come") }
+// at names the repository in a message, when the caller gave it a name.
+func (o Options) at() string {
+	if o.Location == "" {
+		return ""
+	}
+	return " at " + o.Location
+}
+
+func (r *Repository) at() string { return r.opt.at() }

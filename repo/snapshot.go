@@ -2,6 +2,9 @@ package repo
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -57,9 +60,44 @@ type SnapshotFilter struct {
 }
 
 // Match reports whether s passes.
-func (f SnapshotFilter) Match(s Snapshot) bool { panic("to come") }
+func (f SnapshotFilter) Match(s Snapshot) bool {
+	return (f.Host == "" || f.Host == s.Hostname) && containsAll(s.Paths, f.Paths) && containsAll(s.Tags, f.Tags)
+}
+
+func containsAll(list, wanted []string) bool {
+	for _, w := range wanted {
+		if !slices.Contains(list, w) {
+			return false
+		}
+	}
+	return true
+}
 
 // saveSnapshot writes the snapshot file. Everything that it reaches must be durable and indexed before.
 func (r *Repository) saveSnapshot(ctx context.Context, s Snapshot) (Snapshot, error) {
-	panic("to come")
+	s.Time = s.Time.Round(0) // a monotonic reading has no place in a file
+	text, err := json.Marshal(s)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("snapshot: %w", err)
+	}
+	if _, err := parseSnapshot(text); err != nil {
+		return Snapshot{}, fmt.Errorf("refusing to store a snapshot that nobody could read: %w", err)
+	}
+	s.ID, err = r.saveUnpacked(ctx, "snapshots", text)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return s, nil
+}
+
+// parseSnapshot reads a snapshot's JSON; without a time or a tree it is ErrDamaged.
+func parseSnapshot(text []byte) (Snapshot, error) {
+	var s Snapshot
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Snapshot{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if s.Time.IsZero() || s.Tree.IsZero() {
+		return Snapshot{}, fmt.Errorf("%w: it has no time or no tree", ErrDamaged)
+	}
+	return s, nil
 }

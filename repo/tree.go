@@ -1,8 +1,14 @@
 package repo
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Node is one entry of a tree: a file, folder, link or device (restic-format: trees). Field order is the canonical
@@ -39,12 +45,105 @@ type XAttr struct {
 }
 
 // genericAttrs carries Windows attributes through unread.
-type genericAttrs = map[string]any
+type genericAttrs = map[string]json.RawMessage
+
+// modeBits are the bits of a mode that the format knows; all others are masked away.
+const modeBits = fs.ModePerm | fs.ModeDir | fs.ModeSymlink | fs.ModeDevice | fs.ModeNamedPipe | fs.ModeSocket |
+	fs.ModeSetuid | fs.ModeSetgid | fs.ModeCharDevice | fs.ModeSticky | fs.ModeIrregular
 
 // encodeTree gives the canonical bytes of a tree: nodes sorted by raw name, and a final newline. Duplicate or illegal
 // names (empty, ".", "..", with a slash or NUL) are errors.
-func encodeTree(nodes []Node) ([]byte, error) { panic("to come") }
+func encodeTree(nodes []Node) ([]byte, error) {
+	sorted := slices.Clone(nodes)
+	slices.SortFunc(sorted, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	b := []byte(`{"nodes":[`)
+	for i := range sorted {
+		n := &sorted[i]
+		if i > 0 {
+			b = append(b, ',')
+			if n.Name == sorted[i-1].Name {
+				return nil, fmt.Errorf("cannot store a folder with two entries of the name %q", n.Name)
+			}
+		}
+		text, err := encodeNode(*n)
+		if err != nil {
+			return nil, fmt.Errorf("cannot store the entry %q: %w", n.Name, err)
+		}
+		b = append(b, text...)
+	}
+	return append(b, "]}\n"...), nil
+}
+
+// encodeNode gives the canonical JSON of a node: that of encoding/json, after what the format wants to be changed.
+func encodeNode(n Node) ([]byte, error) {
+	if err := checkName(n.Name); err != nil {
+		return nil, err
+	}
+	n.Name = quoteName(n.Name)
+	n.Mode &= modeBits
+	n.ModTime, n.AccessTime, n.ChangeTime = storable(n.ModTime), storable(n.AccessTime), storable(n.ChangeTime)
+	n.LinkTargetRaw = nil
+	if !utf8.ValidString(n.LinkTarget) {
+		n.LinkTargetRaw = []byte(n.LinkTarget)
+	}
+	switch {
+	case n.Type != "file":
+		n.Content = nil
+	case n.Content == nil:
+		n.Content = []ID{}
+	}
+	if n.Type == "dir" && n.Subtree == nil {
+		return nil, errors.New("it is a folder without a tree")
+	}
+	return json.Marshal(n)
+}
+
+// storable forces a time into the years that RFC 3339 can tell.
+func storable(t time.Time) time.Time {
+	if y := t.Year(); y < 0 {
+		return t.AddDate(-y, 0, 0)
+	} else if y > 9999 {
+		return t.AddDate(9999-y, 0, 0)
+	}
+	return t
+}
 
 // decodeTree reads a tree blob; names are unescaped, illegal names, a file without content and a folder without
 // subtree are ErrDamaged.
-func decodeTree(data []byte) ([]Node, error) { panic("to come") }
+func decodeTree(data []byte) ([]Node, error) {
+	var tree struct{ Nodes []Node }
+	if err := json.Unmarshal(data, &tree); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	for i := range tree.Nodes {
+		if err := tree.Nodes[i].decoded(); err != nil {
+			return nil, err
+		}
+	}
+	return tree.Nodes, nil
+}
+
+// decoded turns what the JSON holds into what a Node is.
+func (n *Node) decoded() error {
+	name, err := unquoteName(n.Name)
+	if err == nil {
+		err = checkName(name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: an entry has the name %q: %w", ErrDamaged, n.Name, err)
+	}
+	n.Name = name
+	n.Mode &= modeBits
+	if n.LinkTargetRaw != nil {
+		n.LinkTarget, n.LinkTargetRaw = string(n.LinkTargetRaw), nil
+	}
+	switch {
+	case n.Type == "":
+		return fmt.Errorf("%w: the entry %q has no type", ErrDamaged, name)
+	case n.Type == "file" && n.Content == nil:
+		return fmt.Errorf("%w: the file %q has no list of content", ErrDamaged, name)
+	case n.Type == "dir" && n.Subtree == nil:
+		return fmt.Errorf("%w: the folder %q has no tree", ErrDamaged, name)
+	}
+	return nil
+}

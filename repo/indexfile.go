@@ -1,0 +1,165 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// indexFileBlobs is about how many blobs one index file lists. restic starts a new one at this number too; files stay
+// below 8 MiB.
+const indexFileBlobs = 50_000
+
+// indexJSON is an index file (restic-format: index files). A list of files that it supersedes is neither read nor
+// written: nobody acts on it.
+type indexJSON struct {
+	Packs []indexPack `json:"packs"`
+}
+
+type indexPack struct {
+	ID    ID          `json:"id"`
+	Blobs []indexBlob `json:"blobs"`
+}
+
+type indexBlob struct {
+	ID           ID     `json:"id"`
+	Type         string `json:"type"`
+	Offset       int64  `json:"offset"`
+	Length       int64  `json:"length"`
+	Uncompressed int64  `json:"uncompressed_length"`
+}
+
+// saveIndex writes an index file that lists these packs, verified from its upload buffer, and adds them to the index
+// in memory. The packs must be durable already: an index may list only packs that exist. So many blobs that they would
+// make a file too large go into several files, each pack whole in one of them; the ID is the last one's.
+func (r *Repository) saveIndex(ctx context.Context, packs map[ID][]packedBlob) (ID, error) {
+	ids := make([]ID, 0, len(packs))
+	for id := range packs {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b ID) int { return compareIDs(&a, &b) })
+	var file ID
+	for len(ids) > 0 {
+		n, blobs := 0, 0
+		for n < len(ids) && (n == 0 || blobs+len(packs[ids[n]]) <= indexFileBlobs) {
+			blobs += len(packs[ids[n]])
+			n++
+		}
+		var err error
+		if file, err = r.saveIndexFile(ctx, ids[:n], packs); err != nil {
+			return ID{}, err
+		}
+		ids = ids[n:]
+	}
+	return file, nil
+}
+
+// saveIndexFile writes one file with these packs.
+func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][]packedBlob) (ID, error) {
+	text := encodeIndex(ids, packs)
+	s, err := r.decodeIndex(text)
+	if err != nil {
+		return ID{}, fmt.Errorf("refusing to store an index file that nobody could read: %w", err)
+	}
+	file, err := r.saveUnpacked(ctx, "index", text)
+	if err != nil {
+		return ID{}, err
+	}
+	r.index.mu.Lock()
+	defer r.index.mu.Unlock()
+	r.index.add(file, s)
+	return file, nil
+}
+
+// encodeIndex writes the JSON by hand: there may be a million blobs.
+func encodeIndex(ids []ID, packs map[ID][]packedBlob) []byte {
+	b := []byte(`{"packs":[`)
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"id":"`...)
+		b = appendID(b, id)
+		b = append(b, `","blobs":[`...)
+		for j, blob := range packs[id] {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = appendIndexBlob(b, blob)
+		}
+		b = append(b, "]}"...)
+	}
+	return append(b, "]}"...)
+}
+
+func appendIndexBlob(b []byte, blob packedBlob) []byte {
+	b = append(b, `{"id":"`...)
+	b = appendID(b, blob.ID)
+	b = append(b, `","type":"`...)
+	b = append(b, blob.Type.String()...)
+	b = append(b, `","offset":`...)
+	b = strconv.AppendUint(b, uint64(blob.Offset), 10)
+	b = append(b, `,"length":`...)
+	b = strconv.AppendUint(b, uint64(blob.Length), 10)
+	if blob.Uncompressed != 0 {
+		b = append(b, `,"uncompressed_length":`...)
+		b = strconv.AppendUint(b, uint64(blob.Uncompressed), 10)
+	}
+	return append(b, '}')
+}
+
+// decodeIndex reads an index file's JSON. Types, lengths and offsets that no pack can have are ErrDamaged.
+func (r *Repository) decodeIndex(text []byte) (*segment, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
+		return nil, fmt.Errorf("%w: it is in the format of restic before 0.2", ErrDamaged)
+	}
+	var file indexJSON
+	if err := json.Unmarshal(text, &file); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	s := new(segment)
+	var blobs []packedBlob
+	for _, p := range file.Packs {
+		if p.ID.IsZero() {
+			return nil, fmt.Errorf("%w: it lists a pack without an ID", ErrDamaged)
+		}
+		blobs = blobs[:0]
+		for _, jb := range p.Blobs {
+			b, err := jb.packed(r.config.Version)
+			if err != nil {
+				return nil, fmt.Errorf("pack %s: %w", p.ID, err)
+			}
+			blobs = append(blobs, b)
+		}
+		s.add(p.ID, blobs)
+	}
+	s.sort()
+	return s, nil
+}
+
+// packed checks a blob's numbers.
+func (b indexBlob) packed(version uint) (packedBlob, error) {
+	t := DataBlob
+	if b.Type == "tree" {
+		t = TreeBlob
+	} else if b.Type != "data" {
+		return packedBlob{}, fmt.Errorf("%w: blob %s is of type %q", ErrDamaged, b.ID, b.Type)
+	}
+	for _, n := range []int64{b.Offset, b.Length, b.Uncompressed} {
+		if n < 0 || n > math.MaxUint32 {
+			return packedBlob{}, fmt.Errorf("%w: blob %s has the number %d", ErrDamaged, b.ID, n)
+		}
+	}
+	if b.ID.IsZero() || b.Offset+b.Length > math.MaxUint32 {
+		return packedBlob{}, fmt.Errorf("%w: blob %s lies at %d+%d", ErrDamaged, b.ID, b.Offset, b.Length)
+	}
+	if b.Uncompressed > 0 && version == 1 {
+		return packedBlob{}, fmt.Errorf("%w: blob %s is compressed, in a repository of version 1", ErrDamaged, b.ID)
+	}
+	p := packedBlob{t, b.ID, uint32(b.Offset), uint32(b.Length), uint32(b.Uncompressed)}
+	return p, p.validate()
+}

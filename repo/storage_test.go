@@ -1,0 +1,105 @@
+package repo
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// dirStorage is a Storage over a folder, for tests: without retries, durability or any other care.
+type dirStorage struct{ root string }
+
+func (d dirStorage) path(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
+
+func (d dirStorage) Put(ctx context.Context, name string, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p := d.path(name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(p), "tmp-*")
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), p)
+}
+
+func (d dirStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	if n < 0 {
+		n = int64(len(data)) - off
+	}
+	if off < 0 || n < 0 || off+n > int64(len(data)) {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return data[off : off+n], nil
+}
+
+func (d dirStorage) List(ctx context.Context, dir string) iter.Seq2[FileInfo, error] {
+	return func(yield func(FileInfo, error) bool) {
+		err := filepath.WalkDir(d.path(dir), func(p string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if e.IsDir() {
+				return nil
+			}
+			i, err := e.Info()
+			if err != nil {
+				return nil // vanished
+			}
+			name := filepath.ToSlash(strings.TrimPrefix(p, d.root+string(filepath.Separator)))
+			if !yield(FileInfo{name, i.Size()}, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil && !os.IsNotExist(err) {
+			yield(FileInfo{}, err)
+		}
+	}
+}
+
+func (d dirStorage) Delete(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return os.Remove(d.path(name))
+}
+
+// cheap makes opening and creating fast in tests.
+var cheap = Options{KDF: KDF{N: 16, R: 1, P: 1}}
+
+// newTestRepo creates a repository with a cheap key in a folder of its own.
+func newTestRepo(t testing.TB, o Options) (*Repository, dirStorage) {
+	t.Helper()
+	st := dirStorage{t.TempDir()}
+	o.KDF = cheap.KDF
+	r, err := Init(t.Context(), st, []byte("test"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, st
+}
