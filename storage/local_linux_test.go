@@ -1,0 +1,193 @@
+package storage_test
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+	"github.com/caddy-backup/caddy-backup/storage"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
+)
+
+// needRoot skips, aloud, what only root can try.
+func needRoot(t *testing.T, what string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		text := t.Name() + " needs root: " + what
+		os.Stderr.WriteString("NOT TESTED: " + text + "\n")
+		t.Skip(text)
+	}
+}
+
+// TestLocalFull fills a small volume: the error says so and what to do, nothing half-written stays, and deleting helps.
+func TestLocalFull(t *testing.T) {
+	needRoot(t, "it mounts a tmpfs")
+	root := t.TempDir()
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	st := storage.NewLocal(root)
+	storagetest.Write(t, st, "index/fits", make([]byte, 600<<10))
+	err := st.Put(ctx, "index/not", make([]byte, 600<<10))
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free some space on the volume of "+root) {
+		t.Errorf("Put: %v", err)
+	}
+	entries, _ := os.ReadDir(filepath.Join(root, "index"))
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+	storagetest.Remove(t, st, "index/fits")
+	storagetest.Write(t, st, "index/not", make([]byte, 600<<10))
+}
+
+// TestLocalDenied runs as another user: the error names the path, that user, and the way out.
+func TestLocalDenied(t *testing.T) {
+	needRoot(t, "it changes its user")
+	parent := t.TempDir()
+	root := filepath.Join(parent, "backups")
+	storagetest.Write(t, storage.NewLocal(root), "config", []byte("x"))
+	for dir := parent; dir != "/"; dir = filepath.Dir(dir) {
+		if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm()&0o001 == 0 {
+			if err := os.Chmod(dir, fi.Mode().Perm()|0o011); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Chmod(dir, fi.Mode().Perm()) })
+		}
+	}
+	const nobody = 65534
+	errs := map[string]error{}
+	asUser(t, nobody, func() {
+		st := storage.NewLocal(root)
+		_, errs["Get"] = st.Get(ctx, "config", 0, -1)
+		errs["Put"] = st.Put(ctx, "locks/x", nil)
+		errs["Delete"] = st.Delete(ctx, "config")
+		for _, errs["List"] = range st.List(ctx, "keys") {
+		}
+		errs["Put elsewhere"] = storage.NewLocal(filepath.Join(parent, "other")).Put(ctx, "config", nil)
+	})
+	for what, err := range errs {
+		if !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		for _, want := range []string{parent, "user nobody (uid 65534)", "chown -R nobody " + parent, "setfacl -R -m u:nobody:rwX"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v; lacks %q", what, err, want)
+			}
+		}
+	}
+}
+
+// asUser runs f on a thread of its own with the rights of another user; the thread ends with it.
+func asUser(t *testing.T, uid uintptr, f func()) {
+	t.Helper()
+	done := make(chan syscall.Errno)
+	go func() {
+		runtime.LockOSThread()
+		_, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid) // of this thread only
+		if errno == 0 {
+			f()
+		}
+		done <- errno
+	}()
+	if errno := <-done; errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+// TestLocalSurvivesPowerCut stores files on a file system of its own, and cuts that off in the middle, as a power cut
+// would: what was acknowledged is there, whole, after the next mount.
+func TestLocalSurvivesPowerCut(t *testing.T) {
+	needRoot(t, "it mounts an ext4")
+	mkfs, mount := realtest.Need(t, "mkfs.ext4"), realtest.Need(t, "mount")
+	dir := t.TempDir()
+	image, root := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+	run(t, "truncate", "-s", "64M", image)
+	run(t, mkfs, "-q", image)
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, mount, "-o", "loop", image, root)
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+
+	st := storage.NewLocal(filepath.Join(root, "a", "backups"))
+	want := map[string][]byte{}
+	for i := range 20 {
+		name := "data/" + string(rune('a'+i%7)) + "/" + strings.Repeat(string(rune('a'+i)), 64)
+		want[name] = make([]byte, rand.Intn(300_000))
+		rand.New(rand.NewSource(int64(i))).Read(want[name])
+		storagetest.Write(t, st, name, want[name])
+	}
+	deleted := "data/a/" + strings.Repeat("a", 64)
+	storagetest.Remove(t, st, deleted)
+	delete(want, deleted)
+	shutDown(t, root)
+	if err := unix.Unmount(root, 0); err != nil {
+		t.Fatal(err)
+	}
+
+	run(t, mount, "-o", "loop", image, root)
+	if got := storagetest.Names(t, st, ""); len(got) != len(want) {
+		t.Errorf("%d files are there of %d: %q", len(got), len(want), got)
+	}
+	for name, data := range want {
+		if got := storagetest.Read(t, st, name); string(got) != string(data) {
+			t.Errorf("%s has changed", name)
+		}
+	}
+}
+
+// shutDown makes the file system at root forget, at once, all that is not on its disk.
+func shutDown(t *testing.T, root string) {
+	t.Helper()
+	f, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const goingDown, noLogFlush = 0x8004587d, 2
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), goingDown, noLogFlush); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// TestLocalFailingFsync has the kernel refuse every fsync: nothing may be called stored.
+func TestLocalFailingFsync(t *testing.T) {
+	if root := os.Getenv("TEST_FAILING_FSYNC"); root != "" {
+		err := storage.NewLocal(root).Put(ctx, "index/x", []byte("x"))
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("Put under a failing fsync: %v", err)
+		}
+		return
+	}
+	strace := realtest.Need(t, "strace")
+	root := t.TempDir()
+	cmd := exec.Command(strace, "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO", "-o", os.DevNull,
+		os.Args[0], "-test.run=^TestLocalFailingFsync$")
+	cmd.Env = append(os.Environ(), "TEST_FAILING_FSYNC="+root)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "index"))
+	if err != nil || len(entries) != 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
