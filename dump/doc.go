@@ -1,0 +1,55 @@
+// Package dump holds the sources: what can be dumped, and how. Each is a guest module of Caddy below backup.sources, so
+// that others can add their own; what they must keep to is written at backup.Source and tried by package dumptest.
+//
+//	postgres   pg_dump and pg_restore, run as child processes
+//	sqlite     read in this process, page by page, in one read transaction
+//	command    whatever a program prints
+//	files      a folder with everything in it
+//
+// Programs are run by argument vector, never by a shell; secrets go to them by files and environment, never by
+// arguments. See program.
+package dump
+
+import (
+	"fmt"
+	"os/user"
+	"slices"
+	"strconv"
+
+	"os"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// namespace is where the modules of this package are registered.
+const namespace = "backup.sources."
+
+// planned are the sources of the grammar that are not built yet.
+var planned = []string{"mysql", "django", "caddy"}
+
+// Planned gives an error for a source's name that belongs to the grammar but is not served yet, and nil for every
+// other, also one that nobody knows.
+func Planned(name string) error {
+	if slices.Contains(planned, name) {
+		return fmt.Errorf("source '%s' is not supported yet", name)
+	}
+	return nil
+}
+
+// resolve replaces the placeholders in a setting. An unknown or empty one is an error that names the setting, but not
+// its value: it may hold a secret.
+func resolve(setting, value string) (string, error) {
+	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", setting, err)
+	}
+	return resolved, nil
+}
+
+// userName is who we are, for messages about permissions.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Geteuid())
+}
