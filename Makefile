@@ -40,7 +40,7 @@ quickstart: ## the main job on a small shop, in a minute
 	go run ./examples/quickstart
 
 bench: ## measure beside restic; writes bench/README.md
-	go run ./bench
+	go run ./bench -out bench/README.md
 
 soak: ## every fuzz target for FUZZTIME (60s) each, and the long suites
 	scripts/soak

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDump(t *testing.T) {
+	var a, b bytes.Buffer
+	if err := writeDump(&a, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDump(&b, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(a.Bytes(), b.Bytes()) {
+		t.Error("not the same twice")
+	}
+	if n := a.Len(); n < 1<<20 || n > 1<<20+4096 {
+		t.Errorf("%d bytes", n)
+	}
+	if n := strings.Count(a.String(), "\n\\.\n"); n != 4 {
+		t.Errorf("%d tables end, want 4", n)
+	}
+}
+
+func TestReport(t *testing.T) {
+	both := func(theirs, mine time.Duration) [2][]cost {
+		return [2][]cost{{{theirs, theirs, 100 << 20}}, {{mine, mine, 50 << 20}}}
+	}
+	c := &contest{rounds: 1, stored: [2]int64{100, 90}, costs: map[step][2][]cost{
+		first: both(4*time.Second, 2*time.Second), again: both(2*time.Second, time.Second), giving: both(time.Second, time.Second),
+	}}
+	text := c.report(1 << 30)
+	for _, want := range []string{
+		"1.0 GiB of SQL text", "| first backup, wall | 4.00 s | 2.00 s | 0.50 (0.50 - 0.50) | <= 0.72 |",
+		"| restore to stdout, wall | 1.00 s | 1.00 s | 1.00 (1.00 - 1.00) | <= 0.35, missed |",
+		"| first backup, peak memory above idle | 100 MiB | 50 MiB |", "| stored after the first | 100 B | 90 B | 0.90 | <= 0.97 |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing %q in\n%s", want, text)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "README.md")
+	os.WriteFile(path, []byte("before\n"+tableBegins+"old\n"+tableEnds+"after\n"), 0o600)
+	if err := replaceTable(path, "new\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "before\n"+tableBegins+"new\n"+tableEnds+"after\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	if m := median([]float64{3, 1, 2}); m != 2 {
+		t.Error(m)
+	}
+	if m := median([]float64{4, 1, 2, 3}); m != 2.5 {
+		t.Error(m)
+	}
+}

@@ -1,0 +1,62 @@
+// Command bench measures us beside restic, on the same stream, in the same run, one after the other: a first backup of
+// an SQL dump from standard input, the same again, and the restore to standard output. It prints a table of medians and
+// ratios, and puts it into bench/README.md when told so.
+//
+//	go run ./bench -out bench/README.md
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var err error
+	if len(os.Args) == 4 && os.Args[1] == "ours" {
+		err = ours(ctx, os.Args[2], os.Args[3])
+	} else {
+		err = bench(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context) error {
+	size := flag.String("size", "1GiB", "size of the dump")
+	rounds := flag.Int("rounds", 5, "how often each step is measured")
+	dir := flag.String("dir", os.TempDir(), "where the dump and the repositories lie meanwhile: twice the size is needed")
+	out := flag.String("out", "", "file between whose markers the table is written; none: standard output only")
+	flag.Parse()
+	bytes, err := humanize.ParseBytes(*size)
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp(*dir, "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	b := &contest{dir: scratch, dump: filepath.Join(scratch, "dump.sql"), rounds: *rounds}
+	if err := b.generate(int64(bytes)); err != nil {
+		return err
+	}
+	if err := b.run(ctx); err != nil {
+		return err
+	}
+	text := b.report(int64(bytes))
+	fmt.Print(text)
+	if *out == "" {
+		return nil
+	}
+	return replaceTable(*out, text)
+}
