@@ -3,36 +3,99 @@
 package handler
 
 import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// Role is what a person may do; each includes the ones before it.
-type Role int
-
-// Viewers list; operators also run, cancel and download; admins also restore, check and create repositories.
-const (
-	Nobody Role = iota
-	Viewer
-	Operator
-	Admin
-)
-
-// Caller is who asks, as the front has found out.
-type Caller struct {
-	Name string
-	Role Role
-}
-
 // API is the JSON API; one handler, mounted below api/ of the pages and at /backup/ of Caddy's admin endpoint. All its
-// routes stand in one table, each with the role that it needs.
+// routes stand in one table, each with the role that it needs. Errors are answered as {"error": …, "code": …}.
 type API struct {
 	Service     func() *backup.Service     // per request; nil result = 503
 	Caller      func(*http.Request) Caller // per request
-	RestoreRoot string                     // folder below which Restore may write; empty = nowhere
+	RestoreRoot string                     // folder in which Restore may make folders; empty = nowhere
 	Unlimited   bool                       // the admin endpoint: restore anywhere, also through sources
+	Stopping    <-chan struct{}            // closed when event streams must end; nil = they need not
+	Logger      *slog.Logger               // told of answers 500 and above and of broken downloads; default: discard
+
+	once   sync.Once
+	router *router
+}
+
+// routes is the table of the API. A role is the smallest that may.
+func (a *API) routes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
+		{get, "/jobs", Viewer, a.jobs},
+		{get, "/jobs/{job}", Viewer, a.job},
+		{post, "/jobs/{job}/run", Operator, a.backup},
+		{get, "/runs", Viewer, a.runs},
+		{get, "/runs/{id}", Viewer, a.run},
+		{get, "/runs/{id}/events", Viewer, a.events},
+		{post, "/runs/{id}/cancel", Operator, a.cancel},
+		{get, "/snapshots", Viewer, a.snapshots},
+		{get, "/snapshots/{id}", Viewer, a.snapshot},
+		{get, "/snapshots/{id}/ls", Viewer, a.list},
+		{get, "/snapshots/{id}/ls/{path...}", Viewer, a.list},
+		{get, "/snapshots/{id}/files/{path...}", Operator, a.download},
+		{post, "/snapshots/{id}/restore", Admin, a.restore},
+		{get, "/repositories", Viewer, a.repositories},
+		{post, "/repositories/{name}/init", Admin, a.initRepository},
+		{post, "/repositories/{name}/check", Admin, a.check},
+		{get, "/health", Prober, a.health},
+	}
 }
 
 // ServeHTTP answers a request whose URL path is relative to the mount, with a leading slash: "/jobs".
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { panic("to come") }
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.once.Do(func() {
+		a.router = newRouter(&router{caller: a.Caller, service: a.Service, fail: a.fail}, a.routes())
+	})
+	a.router.ServeHTTP(w, r)
+}
+
+func (a *API) log() *slog.Logger {
+	if a.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return a.Logger
+}
+
+// fail answers with an error.
+func (a *API) fail(c *call, err error) {
+	e := errorOf(err)
+	if e.Status >= http.StatusInternalServerError {
+		a.log().Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "user", c.caller.Name, "error", err)
+	}
+	c.json(e.Status, e)
+}
+
+// answer writes v with status 200, or returns err.
+func (c *call) answer(v any, err error) error { return c.answerAs(http.StatusOK, v, err) }
+
+func (c *call) answerAs(status int, v any, err error) error {
+	if err == nil {
+		c.json(status, v)
+	}
+	return err
+}
+
+// json writes a whole answer. What cannot be encoded is a mistake of ours and becomes a 500, never half an answer.
+func (c *call) json(status int, v any) {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(v); err != nil {
+		status = http.StatusInternalServerError
+		b.Reset()
+		b.WriteString(`{"error":"the answer cannot be encoded","code":"internal"}`)
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(b.Bytes()) // a client that is gone hears nothing
+}

@@ -1,65 +1,278 @@
 package handler
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"iter"
 	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // Client is the API from the other side: it mirrors the methods of backup.Service that the API serves. It works over
-// any http.RoundTripper: Caddy's admin endpoint, or InProcess for a Service in the same process.
+// any http.RoundTripper: Caddy's admin endpoint, or InProcess for a Service in the same process. Errors that the server
+// answered are *Error.
 type Client struct {
 	Base string // "http://localhost:2019/backup/", with the slash
 	HTTP *http.Client
 }
 
-// InProcess is a transport that calls an http.Handler directly, streaming the answer.
-func InProcess(h http.Handler) http.RoundTripper { panic("to come") }
-
-// Error is an error answer of the API. errors.Is finds the sentinel of package backup or repo that it stands for.
-type Error struct {
-	Status  int    `json:"-"`
-	Message string `json:"error"`
-	Code    string `json:"code"` // not_found invalid conflict closed no_repository exists wrong_password locked damaged …
-}
-
-func (e *Error) Error() string { return e.Message }
-
 // The methods do what those of backup.Service do.
 
-func (c *Client) Jobs(ctx context.Context) ([]backup.JobStatus, error)           { panic("to come") }
-func (c *Client) Job(ctx context.Context, name string) (backup.JobStatus, error) { panic("to come") }
-func (c *Client) Backup(ctx context.Context, job string) (backup.Run, error)     { panic("to come") }
-func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (backup.Run, error) {
-	panic("to come")
-}
-func (c *Client) Restore(ctx context.Context, q backup.RestoreRequest) (backup.Run, error) {
-	panic("to come")
-}
-func (c *Client) Runs(ctx context.Context, f backup.RunFilter) ([]backup.Run, error) {
-	panic("to come")
-}
-func (c *Client) Run(ctx context.Context, id string) (backup.Run, error) { panic("to come") }
-func (c *Client) Cancel(ctx context.Context, id string) error            { panic("to come") }
-func (c *Client) Repositories(ctx context.Context) ([]backup.RepositoryStatus, error) {
-	panic("to come")
-}
-func (c *Client) InitRepository(ctx context.Context, name string) (backup.RepositoryStatus, error) {
-	panic("to come")
-}
-func (c *Client) Snapshots(ctx context.Context, q backup.SnapshotQuery) (backup.SnapshotList, error) {
-	panic("to come")
-}
-func (c *Client) Snapshot(ctx context.Context, repository, id, job string) (backup.Snapshot, error) {
-	panic("to come")
-}
-func (c *Client) List(ctx context.Context, repository, id, path string) ([]backup.Content, error) {
-	panic("to come")
+// Jobs lists the jobs.
+func (c *Client) Jobs(ctx context.Context) ([]backup.JobStatus, error) {
+	var out jobList
+	err := c.get(ctx, "jobs", nil, &out)
+	return out.Jobs, err
 }
 
-// Open streams a file of a snapshot; the size is -1 when unknown.
+// Job is one of Jobs.
+func (c *Client) Job(ctx context.Context, name string) (out backup.JobStatus, err error) {
+	err = c.get(ctx, join("jobs", name), nil, &out)
+	return out, err
+}
+
+// Backup starts a backup of a job. On backup.ErrConflict the run is the one that is in the way.
+func (c *Client) Backup(ctx context.Context, job string) (out backup.Run, err error) {
+	err = c.post(ctx, join("jobs", job, "run"), nil, &out)
+	if e, ok := errors.AsType[*Error](err); ok && e.Run != nil {
+		out = *e.Run
+	}
+	return out, err
+}
+
+// Check starts a check of a repository.
+func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (out backup.Run, err error) {
+	name := cmp.Or(q.Repository, defaultRepository)
+	err = c.post(ctx, join("repositories", name, "check"), map[string]bool{"read_data": q.ReadData}, &out)
+	return out, err
+}
+
+// Restore starts a restore.
+func (c *Client) Restore(ctx context.Context, q backup.RestoreRequest) (out backup.Run, err error) {
+	err = c.post(ctx, join("snapshots", q.Snapshot, "restore"), q, &out)
+	return out, err
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, f backup.RunFilter) ([]backup.Run, error) {
+	q := query("job", f.Job, "kind", string(f.Kind))
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	var out runList
+	err := c.get(ctx, "runs", q, &out)
+	return out.Runs, err
+}
+
+// Run is one run with its log.
+func (c *Client) Run(ctx context.Context, id string) (out backup.Run, err error) {
+	err = c.get(ctx, join("runs", id), nil, &out)
+	return out, err
+}
+
+// pollEvery is how often Watch asks.
+const pollEvery = 300 * time.Millisecond
+
+// Watch yields the run with its log whenever it changed, until it has ended or ctx is done; the last value is the ended
+// run. It asks again and again, because an open stream would hold up the shutdown of Caddy's admin endpoint.
+func (c *Client) Watch(ctx context.Context, id string) iter.Seq2[backup.Run, error] {
+	return func(yield func(backup.Run, error) bool) {
+		var last backup.Run
+		for {
+			run, err := c.Run(ctx, id)
+			if err != nil {
+				yield(last, err)
+				return
+			}
+			if !reflect.DeepEqual(run, last) && !yield(run, nil) || run.State.Done() {
+				return
+			}
+			last = run
+			select {
+			case <-time.After(pollEvery):
+			case <-ctx.Done():
+				yield(last, context.Cause(ctx))
+				return
+			}
+		}
+	}
+}
+
+// Cancel asks a run to end.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	return c.post(ctx, join("runs", id, "cancel"), nil, nil)
+}
+
+// Repositories lists the repositories.
+func (c *Client) Repositories(ctx context.Context) ([]backup.RepositoryStatus, error) {
+	var out repositoryList
+	err := c.get(ctx, "repositories", nil, &out)
+	return out.Repositories, err
+}
+
+// InitRepository creates a repository.
+func (c *Client) InitRepository(ctx context.Context, name string) (out backup.RepositoryStatus, err error) {
+	err = c.post(ctx, join("repositories", cmp.Or(name, defaultRepository), "init"), nil, &out)
+	return out, err
+}
+
+// Snapshots lists snapshots, newest first.
+func (c *Client) Snapshots(ctx context.Context, q backup.SnapshotQuery) (backup.SnapshotList, error) {
+	v := query("repository", q.Repository, "job", q.Job)
+	v.Set("offset", strconv.Itoa(q.Offset))
+	v.Set("per_page", strconv.Itoa(q.Limit))
+	var out snapshotPage
+	err := c.get(ctx, "snapshots", v, &out)
+	return backup.SnapshotList{Total: out.Total, Snapshots: out.Snapshots, Damaged: out.Damaged}, err
+}
+
+// Snapshot finds one snapshot, with its parts and manifest.
+func (c *Client) Snapshot(ctx context.Context, repository, id, job string) (out backup.Snapshot, err error) {
+	err = c.get(ctx, join("snapshots", id), query("repository", repository, "job", job), &out)
+	return out, err
+}
+
+// List lists a folder of a snapshot.
+func (c *Client) List(ctx context.Context, repository, id, path string) ([]backup.Content, error) {
+	var out contentList
+	err := c.get(ctx, join("snapshots", id, "ls")+inSnapshot(path), query("repository", repository), &out)
+	return out.Entries, err
+}
+
+// Health is whether all is well; that it is not is no error.
+func (c *Client) Health(ctx context.Context) (out backup.Health, err error) {
+	resp, err := c.do(ctx, http.MethodGet, "health", nil, nil)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
+		return out, answered(resp)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return out, fmt.Errorf("read answer: %w", err)
+	}
+	if e := (Error{Status: resp.StatusCode}); json.Unmarshal(body, &e) == nil && e.Message != "" {
+		return out, &e // 503 because there is no service at all
+	}
+	return out, json.Unmarshal(body, &out)
+}
+
+// Open streams a file of a snapshot; the size is -1 when unknown. A broken transfer is an error of the reader, never a
+// clean end.
 func (c *Client) Open(ctx context.Context, repository, id, path string) (io.ReadCloser, int64, error) {
-	panic("to come")
+	resp, err := c.do(ctx, http.MethodGet, join("snapshots", id, "files")+inSnapshot(path), query("repository", repository), nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, 0, answered(resp)
+	}
+	return resp.Body, resp.ContentLength, nil
+}
+
+func (c *Client) get(ctx context.Context, path string, q url.Values, out any) error {
+	return c.ask(ctx, http.MethodGet, path, q, nil, out)
+}
+
+func (c *Client) post(ctx context.Context, path string, body, out any) error {
+	return c.ask(ctx, http.MethodPost, path, nil, body, out)
+}
+
+// ask sends body as JSON, unless it is nil, and decodes the answer into out, unless it is nil.
+func (c *Client) ask(ctx context.Context, method, path string, q url.Values, body, out any) error {
+	resp, err := c.do(ctx, method, path, q, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return answered(resp)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("answer of %s: %w", c.Base+path, err)
+	}
+	return nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(data)
+	}
+	address := c.Base + path
+	if len(q) > 0 {
+		address += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, content)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return cmp.Or(c.HTTP, http.DefaultClient).Do(req)
+}
+
+// answered reads the error that the server answered with.
+func answered(resp *http.Response) error {
+	e := &Error{}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what there is of it says more than the error of reading it
+	if json.Unmarshal(body, e) != nil || e.Message == "" {
+		e = &Error{Message: fmt.Sprintf("%s answered %s", resp.Request.URL.Redacted(), resp.Status)}
+	}
+	e.Status = resp.StatusCode
+	return e
+}
+
+// join makes a path of segments, each escaped. An empty one stays empty and hits no route.
+func join(segments ...string) string {
+	for i, s := range segments {
+		segments[i] = escapeSegment(s)
+	}
+	return strings.Join(segments, "/")
+}
+
+// inSnapshot escapes a path from the root of a snapshot, with a leading slash.
+func inSnapshot(path string) string {
+	return "/" + join(strings.Split(strings.Trim(path, "/"), "/")...)
+}
+
+// escapeSegment escapes one segment of a path. "." and ".." would be resolved away on the way.
+func escapeSegment(s string) string {
+	if s == "." || s == ".." {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return url.PathEscape(s)
+}
+
+// query makes a query of pairs, leaving out empty values.
+func query(pairs ...string) url.Values {
+	v := make(url.Values)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			v.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return v
 }

@@ -1,0 +1,53 @@
+package handler
+
+import (
+	"net/url"
+	"strconv"
+)
+
+// The addresses of pages, from the mount point and escaped; templates put the way back to it before them.
+
+func jobAddress(job string) string { return join("jobs", job) }
+
+func runAddress(id string) string { return join("runs", id) }
+
+func snapshotAddress(repository, id string) string {
+	return join("snapshots", id) + inRepository(repository)
+}
+
+func folderAddress(repository, id, path string) string {
+	return join("snapshots", id, "ls") + inSnapshot(path) + inRepository(repository)
+}
+
+func fileAddress(repository, id, path string) string {
+	return join("snapshots", id, "files") + inSnapshot(path) + inRepository(repository)
+}
+
+func inRepository(name string) string {
+	if name == "" || name == defaultRepository {
+		return ""
+	}
+	return "?" + url.Values{"repository": {name}}.Encode()
+}
+
+// pager leads through the pages of a long list.
+type pager struct {
+	Page, Pages, Total int
+	Prev, Next         string // addresses relative to the page itself; empty where there is none
+}
+
+// newPager is for page (from 1) of total things; the addresses keep the other parameters of the query.
+func newPager(page, per, total int, q url.Values) pager {
+	p := pager{Page: page, Pages: max(1, (total+per-1)/per), Total: total}
+	to := func(n int) string {
+		q.Set("page", strconv.Itoa(n))
+		return "?" + q.Encode()
+	}
+	if page > 1 {
+		p.Prev = to(min(page-1, p.Pages))
+	}
+	if page < p.Pages {
+		p.Next = to(page + 1)
+	}
+	return p
+}

@@ -1,0 +1,70 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// maxBody is the largest body of a request, in bytes. Requests are a handful of short fields.
+const maxBody = 64 << 10
+
+// decode reads the body into v. No body leaves v as it is. The content type is asked for because a form of another site
+// cannot send it, and unknown fields are refused so that a misspelt wish is not silently dropped.
+func (c *call) decode(v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return fmt.Errorf("%w: at most %d bytes", errTooLarge, maxBody)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: read request: %w", backup.ErrInvalid, err)
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" {
+		return fmt.Errorf("%w: send application/json", errMedia)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%w request body: %w", backup.ErrInvalid, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%w request body: more than one JSON value", backup.ErrInvalid)
+	}
+	return nil
+}
+
+// maxNumber bounds the numbers in queries, so that page times per_page cannot overflow.
+const maxNumber = 1_000_000
+
+// number reads a whole number from the query; without it, it is def.
+func (c *call) number(name string, def, least int) (int, error) {
+	s := c.r.URL.Query().Get(name)
+	if s == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > maxNumber {
+		return 0, fmt.Errorf("%w %s: %q is not a number from %d to %d", backup.ErrInvalid, name, s, least, maxNumber)
+	}
+	return n, nil
+}
+
+// query is a parameter of the URL.
+func (c *call) query(name string) string { return c.r.URL.Query().Get(name) }
+
+// path is the {path...} of the pattern, from the root of the snapshot.
+func (c *call) path() string { return "/" + c.r.PathValue("path") }
+
+// id is the {id} of the pattern.
+func (c *call) id() string { return c.r.PathValue("id") }

@@ -1,0 +1,106 @@
+package handler
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Both directives are registered here, so that their order to each other is fixed: after authentication and encode,
+// before whatever answers requests.
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("backup", parseBackup)
+	httpcaddyfile.RegisterDirectiveOrder("backup", httpcaddyfile.Before, "intercept")
+	httpcaddyfile.RegisterHandlerDirective("backup_accel", parseAccel)
+	httpcaddyfile.RegisterDirectiveOrder("backup_accel", httpcaddyfile.Before, "intercept")
+}
+
+// parseBackup sets up the handler from Caddyfile tokens. Syntax:
+//
+//	backup [<matcher>] {
+//	    admin            <names...>
+//	    operator         <names...>
+//	    viewer           <names...>
+//	    user             <placeholder>
+//	    insecure_no_auth
+//	    read_only
+//	    health_token     <token>
+//	    restore_root     <path>
+//	}
+func parseBackup(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next() // the directive's name
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	handler := new(Handler)
+	for h.NextBlock(0) {
+		if err := handler.parse(h); err != nil {
+			return nil, err
+		}
+	}
+	return handler, nil
+}
+
+// parse reads one subdirective.
+func (h *Handler) parse(d httpcaddyfile.Helper) error {
+	switch word := d.Val(); word {
+	case "admin":
+		return names(d, &h.Admins)
+	case "operator":
+		return names(d, &h.Operators)
+	case "viewer":
+		return names(d, &h.Viewers)
+	case "user":
+		return once(d, &h.User)
+	case "health_token":
+		return once(d, &h.HealthToken)
+	case "restore_root":
+		return once(d, &h.RestoreRoot)
+	case "insecure_no_auth":
+		return flag(d, &h.InsecureNoAuth)
+	case "read_only":
+		return flag(d, &h.ReadOnly)
+	case "settings", "allow_upload":
+		return d.Errf("subdirective '%s' is not supported yet", word)
+	default:
+		return d.Errf("unrecognized subdirective '%s'", word)
+	}
+}
+
+// names reads one name or more; several lines add up.
+func names(d httpcaddyfile.Helper, into *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*into = append(*into, args...)
+	return nil
+}
+
+// once reads exactly one value, of a line that may stand once.
+func once(d httpcaddyfile.Helper, into *string) error {
+	word := d.Val()
+	if *into != "" {
+		return d.Errf("%s already specified", word)
+	}
+	if !d.AllArgs(into) {
+		return d.ArgErr()
+	}
+	if *into == "" {
+		return d.Errf("%s is empty", word)
+	}
+	return nil
+}
+
+// flag reads a word without values.
+func flag(d httpcaddyfile.Helper, into *bool) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*into = true
+	return nil
+}
+
+func parseAccel(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next()
+	return nil, h.Errf("directive '%s' is not supported yet", h.Val())
+}

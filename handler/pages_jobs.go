@@ -1,0 +1,167 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// newest is how many snapshots of a job the overview shows, recent how many runs.
+const (
+	newest = 5
+	recent = 8
+)
+
+type overview struct {
+	Jobs         []*jobView
+	Runs         []*runView
+	Repositories []repositoryView
+	Health       backup.Health
+	Good, Never  int // jobs that have a good backup, and that never ran
+}
+
+func (p *pages) overview(c *call) error {
+	ctx, cancel := patient(c)
+	defer cancel()
+	jobs, err1 := c.service.Jobs(ctx)
+	runs, err2 := c.service.Runs(ctx, backup.RunFilter{})
+	repositories, err3 := c.service.Repositories(ctx)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	now := p.now()
+	view := overview{
+		Runs:         runViews(runs[:min(recent, len(runs))], now),
+		Repositories: repositoryViews(repositories, c.caller, now),
+		Health:       c.service.Health(ctx),
+	}
+	for _, j := range jobs {
+		v := newJobView(j, now)
+		v.list(ctx, c.service, runs, backup.SnapshotQuery{Limit: newest})
+		view.add(v)
+	}
+	return p.page(c, "overview.html", "Backups", view.busy(), view)
+}
+
+func (v *overview) add(j *jobView) {
+	v.Jobs = append(v.Jobs, j)
+	if !j.LastGood.IsZero() {
+		v.Good++
+	}
+	if j.State == "never" {
+		v.Never++
+	}
+}
+
+// busy reports whether anything is going on.
+func (v *overview) busy() bool {
+	for _, j := range v.Jobs {
+		if j.Live != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// list fills in a page of the job's snapshots. An error is shown in their place: the rest of the page is still true.
+func (v *jobView) list(ctx context.Context, s *backup.Service, runs []backup.Run, q backup.SnapshotQuery) {
+	q.Repository, q.Job = v.Repository, v.Name
+	list, err := s.Snapshots(ctx, q)
+	v.Problem = problem(err)
+	v.Total, v.Damaged = list.Total, list.Damaged
+	v.Snapshots = snapshotViews(ctx, s, list.Snapshots, runs)
+}
+
+type jobPage struct {
+	*jobView
+	Runs  []*runView
+	Pager pager
+}
+
+func (p *pages) job(c *call) error {
+	ctx, cancel := patient(c)
+	defer cancel()
+	page, err := c.number("page", 1, 1)
+	if err != nil {
+		return err
+	}
+	job, err := c.service.Job(ctx, c.r.PathValue("job"))
+	if err != nil {
+		return err
+	}
+	runs, err := c.service.Runs(ctx, backup.RunFilter{Job: job.Name, Limit: maxRuns})
+	if err != nil {
+		return err
+	}
+	now := p.now()
+	v := newJobView(job, now)
+	v.list(ctx, c.service, runs, backup.SnapshotQuery{Offset: (page - 1) * perPage, Limit: perPage})
+	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), newPager(page, perPage, v.Total, c.r.URL.Query())}
+	return p.page(c, "job.html", job.Name, v.Live != nil, view)
+}
+
+// maxRuns is how far back a job's page looks in the history for the runs that made its snapshots.
+const maxRuns = 1000
+
+// backup starts one, and shows the run; when one is going on already, that one.
+func (p *pages) backup(c *call) error {
+	run, err := c.service.Backup(c.r.Context(), c.by(), c.r.PathValue("job"))
+	if err != nil && (run.ID == "" || !errors.Is(err, backup.ErrConflict)) {
+		return err
+	}
+	return redirect(c, runAddress(run.ID))
+}
+
+type runPage struct {
+	*runView
+	Live            *runView
+	JobAddress      string
+	SnapshotAddress string
+	Speed           int64 // bytes a second, on average; 0 when there is none to tell
+}
+
+func (p *pages) run(c *call) error {
+	run, err := c.service.Run(c.r.Context(), c.id())
+	if err != nil {
+		return err
+	}
+	v := newRunView(&run, p.now())
+	view := runPage{runView: v, Live: v, Speed: speed(run, p.now())}
+	if run.Job != "" {
+		view.JobAddress = jobAddress(run.Job)
+	}
+	if run.Snapshot != "" {
+		view.SnapshotAddress = snapshotAddress(run.Repository, run.Snapshot)
+	}
+	return p.page(c, "run.html", title(run), !run.State.Done(), view)
+}
+
+// title names a run: "Backup of shop", "Check of default".
+func title(r backup.Run) string {
+	words := map[backup.Kind]string{backup.KindBackup: "Backup", backup.KindRestore: "Restore", backup.KindCheck: "Check"}
+	if r.Job != "" {
+		return words[r.Kind] + " of " + r.Job
+	}
+	return words[r.Kind] + " of " + r.Repository
+}
+
+func speed(r backup.Run, now time.Time) int64 {
+	end := r.Ended
+	if end.IsZero() {
+		end = now
+	}
+	if d := end.Sub(r.Started); !r.Started.IsZero() && d >= time.Second {
+		return int64(float64(r.Progress.Bytes) / d.Seconds())
+	}
+	return 0
+}
+
+func (p *pages) cancel(c *call) error {
+	err := c.service.Cancel(c.r.Context(), c.by(), c.id())
+	if err != nil && !errors.Is(err, backup.ErrConflict) { // it ended while the page was looked at: its page says so
+		return err
+	}
+	return redirect(c, runAddress(c.id()))
+}

@@ -1,0 +1,115 @@
+package handler
+
+import (
+	"path"
+	"strings"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// crumb is one step of the way to a folder.
+type crumb struct {
+	Name, Address string
+}
+
+type snapshotDetails struct {
+	backup.Snapshot
+	JobAddress string
+	RunAddress string
+	Browse     string // address of its root folder
+	Parts      []partView
+	Entries    []contentView // of its root, when it has no parts of ours
+}
+
+// partView is a part with what the manifest says of it.
+type partView struct {
+	contentView
+	Manifest *backup.ManifestPart
+}
+
+func (p *pages) snapshot(c *call) error {
+	ctx, cancel := patient(c)
+	defer cancel()
+	s, err := c.service.Snapshot(ctx, c.query("repository"), c.id(), c.query("job"))
+	if err != nil {
+		return err
+	}
+	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/"), Parts: partViews(s)}
+	if s.Job != "" {
+		view.JobAddress = jobAddress(s.Job)
+	}
+	if _, err := c.service.Run(ctx, s.Run); s.Run != "" && err == nil {
+		view.RunAddress = runAddress(s.Run)
+	}
+	if len(view.Parts) == 0 {
+		entries, err := c.service.List(ctx, s.Repository, s.ID, "/")
+		if err != nil {
+			return err
+		}
+		view.Entries = contentViews(s.Repository, s.ID, entries)
+	}
+	return p.page(c, "snapshot.html", "Snapshot "+short(s.ID), false, view)
+}
+
+func partViews(s backup.Snapshot) []partView {
+	facts := make(map[string]*backup.ManifestPart)
+	if s.Manifest != nil {
+		for i := range s.Manifest.Parts {
+			facts[s.Manifest.Parts[i].Name] = &s.Manifest.Parts[i]
+		}
+	}
+	return each(contentViews(s.Repository, s.ID, s.Parts), func(v contentView) partView {
+		return partView{v, facts[v.Name]}
+	})
+}
+
+// perFolder is how many entries of a folder a page shows.
+const perFolder = 200
+
+type folderPage struct {
+	Snapshot backup.Snapshot
+	Address  string // of the snapshot
+	Path     string
+	Here     string // address of this folder
+	Crumbs   []crumb
+	Entries  []contentView
+	Pager    pager
+}
+
+func (p *pages) folder(c *call) error {
+	ctx, cancel := patient(c)
+	defer cancel()
+	page, err := c.number("page", 1, 1)
+	if err != nil {
+		return err
+	}
+	s, err := c.service.Snapshot(ctx, c.query("repository"), c.id(), c.query("job"))
+	if err != nil {
+		return err
+	}
+	folder := path.Clean(c.path())
+	entries, err := c.service.List(ctx, s.Repository, s.ID, folder)
+	if err != nil {
+		return err
+	}
+	from := min((page-1)*perFolder, len(entries))
+	shown := entries[from:min(from+perFolder, len(entries))]
+	return p.page(c, "folder.html", path.Base(folder), false, folderPage{
+		Snapshot: s, Address: snapshotAddress(s.Repository, s.ID), Path: folder,
+		Here: folderAddress(s.Repository, s.ID, folder), Crumbs: crumbs(s, folder),
+		Entries: contentViews(s.Repository, s.ID, shown), Pager: newPager(page, perFolder, len(entries), c.r.URL.Query()),
+	})
+}
+
+// crumbs lead from the snapshot's root to the folder that holds this one.
+func crumbs(s backup.Snapshot, folder string) []crumb {
+	var list []crumb
+	at := ""
+	for _, name := range strings.FieldsFunc(folder, func(r rune) bool { return r == '/' }) {
+		at += "/" + name
+		list = append(list, crumb{name, folderAddress(s.Repository, s.ID, at)})
+	}
+	return list
+}
+
+func (p *pages) download(c *call) error { return c.download(p.log) }

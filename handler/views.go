@@ -1,0 +1,156 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// What templates show. Addresses are from the mount point.
+
+// jobView is a job with its newest snapshots.
+type jobView struct {
+	backup.JobStatus
+	State     string // never, or a backup.State
+	Address   string
+	Live      *runView // the backup that is going on
+	Last      *runView // the last one that ended
+	Snapshots []snapshotView
+	Total     int    // of snapshots
+	Problem   string // why snapshots cannot be listed
+	Damaged   string // which cannot be read
+}
+
+// snapshotView is a row of a table of snapshots.
+type snapshotView struct {
+	backup.Snapshot
+	Address   string
+	Unchanged bool
+	Run       string // address of the run that made it; empty when forgotten
+	Parts     []contentView
+	Problem   string // why the parts cannot be listed
+}
+
+// contentView is a file or folder in a snapshot.
+type contentView struct {
+	backup.Content
+	Address string // of the folder's page, or of the download; empty for links and devices
+	Folder  bool
+}
+
+// runView is a run and where its page is.
+type runView struct {
+	backup.Run
+	Address string
+	Now     time.Time
+}
+
+func newRunView(r *backup.Run, now time.Time) *runView {
+	if r == nil {
+		return nil
+	}
+	return &runView{Run: *r, Address: runAddress(r.ID), Now: now}
+}
+
+func runViews(runs []backup.Run, now time.Time) []*runView {
+	views := make([]*runView, len(runs))
+	for i := range runs {
+		views[i] = newRunView(&runs[i], now)
+	}
+	return views
+}
+
+func newJobView(j backup.JobStatus, now time.Time) *jobView {
+	v := &jobView{JobStatus: j, State: "never", Address: jobAddress(j.Name),
+		Live: newRunView(j.Running, now), Last: newRunView(j.LastRun, now)}
+	switch {
+	case j.Running != nil:
+		v.State = string(j.Running.State)
+	case j.LastRun != nil:
+		v.State = string(j.LastRun.State)
+	}
+	return v
+}
+
+func newContentView(repository, snapshot string, c backup.Content) contentView {
+	v := contentView{Content: c, Folder: c.Type == "dir"}
+	switch c.Type {
+	case "dir":
+		v.Address = folderAddress(repository, snapshot, c.Path)
+	case "file":
+		v.Address = fileAddress(repository, snapshot, c.Path)
+	}
+	return v
+}
+
+func contentViews(repository, snapshot string, list []backup.Content) []contentView {
+	return each(list, func(c backup.Content) contentView { return newContentView(repository, snapshot, c) })
+}
+
+// snapshotViews makes the rows of a table: each with its parts, and with what the history knows of the run.
+func snapshotViews(ctx context.Context, s *backup.Service, list []backup.Snapshot, runs []backup.Run) []snapshotView {
+	known := make(map[string]backup.Run, len(runs))
+	for _, r := range runs {
+		known[r.ID] = r
+	}
+	views := make([]snapshotView, len(list))
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i, snap := range list {
+		v := &views[i]
+		*v = snapshotView{Snapshot: snap, Address: snapshotAddress(snap.Repository, snap.ID)}
+		if r, ok := known[snap.Run]; ok {
+			v.Run, v.Unchanged = runAddress(r.ID), r.Unchanged
+		}
+		group.Go(func() error {
+			v.load(ctx, s)
+			return nil
+		})
+	}
+	_ = group.Wait() // each row bears its own error
+	return views
+}
+
+func (v *snapshotView) load(ctx context.Context, s *backup.Service) {
+	full, err := s.Snapshot(ctx, v.Repository, v.ID, "")
+	if err != nil {
+		v.Problem = problem(err)
+		return
+	}
+	v.Parts = contentViews(v.Repository, v.ID, full.Parts)
+}
+
+// problem is an error as a page says it. A repository that does not exist yet is none: the first backup makes it.
+func problem(err error) string {
+	switch {
+	case err == nil, errors.Is(err, repo.ErrNoRepository):
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("the storage did not answer within %s", storageTimeout)
+	}
+	return err.Error()
+}
+
+// repositoryView is a repository as the overview shows it.
+type repositoryView struct {
+	backup.RepositoryStatus
+	Check     *runView
+	Generated bool // the password was made by us
+	Local     bool // on a disk of this machine, maybe the only one
+}
+
+func repositoryViews(list []backup.RepositoryStatus, who Caller, now time.Time) []repositoryView {
+	return each(list, func(r backup.RepositoryStatus) repositoryView {
+		return repositoryView{
+			RepositoryStatus: presentRepository(who)(r), Check: newRunView(r.LastCheck, now),
+			Generated: r.GeneratedPassword != "", Local: strings.HasPrefix(r.Location, "/"),
+		}
+	})
+}

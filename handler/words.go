@@ -1,0 +1,73 @@
+package handler
+
+import (
+	"html/template"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// funcs are the words that templates say things with.
+var funcs = template.FuncMap{
+	"of":      func(f Frame, it any) piece { return piece{f, it} },
+	"size":    size,
+	"count":   func(n int64) string { return humanize.Comma(n) },
+	"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"second":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"ago":     func(t time.Time) string { return humanize.RelTime(t, time.Now(), "ago", "from now") },
+	"took":    took,
+	"short":   short,
+	"percent": percent,
+	"lower":   strings.ToLower,
+	"plural":  plural,
+}
+
+// size says bytes the way people read them: "12 MiB".
+func size(n int64) string {
+	if n < 0 {
+		return "–"
+	}
+	return humanize.IBytes(uint64(n))
+}
+
+// took says how long a run went on, or has been going on until now.
+func took(r backup.Run, now time.Time) string {
+	if r.Started.IsZero() {
+		return "–"
+	}
+	end := r.Ended
+	if end.IsZero() {
+		end = now
+	}
+	d := max(end.Sub(r.Started), 0)
+	switch {
+	case d < time.Second:
+		return "under 1 s"
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return strings.TrimSuffix(d.Round(time.Second).String(), "m0s")
+}
+
+// short is an ID as people tell it apart.
+func short(id string) string { return id[:min(8, len(id))] }
+
+// percent is how much of a run is done, 0 when its length is unknown.
+func percent(p backup.Progress) int64 {
+	if p.Total <= 0 {
+		return 0
+	}
+	return min(100, p.Bytes*100/p.Total)
+}
+
+// plural is "1 snapshot", "2 snapshots".
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return humanize.Comma(int64(n)) + " " + one + "s"
+}
