@@ -41,7 +41,7 @@ var borders = map[string]border{
 
 	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
 	"storage/storagetest": {ours: []string{"repo"}, theirs: nothing, tests: []string{"storage"}},
-	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"storage", "internal/realtest"}},
+	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"dump/dumptest", "storage", "internal/realtest"}},
 	"dump/dumptest":       {ours: []string{"repo", "backup", "internal/realtest"}, theirs: nothing, tests: []string{"dump", "storage"}},
 	"handler":             {ours: []string{"backup", "repo"}, theirs: anything, tests: []string{"storage", "storage/storagetest", "dump", "internal/realtest"}},
 
