@@ -1,17 +1,205 @@
-// Package caddybackup registers the Caddy app "backup".
+// Package caddybackup is the Caddy side of the product: the app "backup" with its Caddyfile and JSON, its place on
+// Caddy's admin endpoint, and its command line. What is done lies in package backup; here it is plugged in.
 package caddybackup
 
 import (
-	_ "github.com/caddyserver/caddy/v2"
-	_ "github.com/dustin/go-humanize"
-	_ "github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/klauspost/compress/zstd"
-	_ "github.com/minio/sha256-simd"
-	_ "github.com/pkg/sftp"
-	_ "github.com/schollz/progressbar/v3"
-	_ "go.uber.org/zap"
-	_ "golang.org/x/crypto/scrypt"
-	_ "golang.org/x/sync/errgroup"
-	_ "golang.org/x/sys/unix"
-	_ "modernc.org/sqlite"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+
+	// The guests: xcaddy names this package only, so everything is registered from here.
+	_ "github.com/caddy-backup/caddy-backup/dump"
+	_ "github.com/caddy-backup/caddy-backup/handler"
+	_ "github.com/caddy-backup/caddy-backup/storage"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App backs up databases and folders into repositories in restic's format. It holds jobs (what is dumped together) and
+// repositories (where it goes). Everything has a default but the sources of a job.
+type App struct {
+	// The zone of the times in snapshots, as in "Europe/Paris". Default: the machine's.
+	Timezone string `json:"timezone,omitempty"`
+
+	// The host name in snapshots. Default: the machine's name at the first start, kept from then on, so that a
+	// container's new name does not begin a new series.
+	Host string `json:"host,omitempty"`
+
+	// Where snapshots go, by name. Default: one repository, "default", in Caddy's data directory.
+	Repositories map[string]*Repository `json:"repositories,omitempty"`
+
+	// What is backed up, in the order in which it is shown and run.
+	Jobs []*Job `json:"jobs,omitempty"`
+
+	config  backup.Config // with secrets resolved; never marshalled
+	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
+	held    bool          // we hold a reference to it
+	detach  func()        // undoes Start; nil when there is nothing to undo
+}
+
+// Repository says where snapshots go and how they are kept there.
+type Repository struct {
+	// The storage. Default: the folder "backup/repository" in Caddy's data directory (other repositories than
+	// "default" have their name appended).
+	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=backup.storages inline_key=scheme"`
+
+	// The password; placeholders such as {env.NAME} and {file./path} are good here. Default: a random one, made when the
+	// repository is created, and kept in a file in Caddy's data directory.
+	Password string `json:"password,omitempty"`
+
+	// How new data is compressed: "auto", "off" or "max". Default: "auto".
+	Compression string `json:"compression,omitempty"`
+
+	// The size in bytes that packs grow to, 4 MiB to 128 MiB. Default: 16 MiB.
+	PackSize int `json:"pack_size,omitempty"`
+}
+
+// Job is what is dumped together into one snapshot.
+type Job struct {
+	// The name, unique: letters, digits, and "-", "_", "." after the first. It is the folder in the snapshot.
+	Name string `json:"name"`
+
+	// What is dumped, at least one.
+	Sources []*Source `json:"sources"`
+
+	// The repository. Default: "default", or the only one.
+	To string `json:"to,omitempty"`
+
+	// How long a run may take before it is ended. Default: 24h.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// Whether the job is left out when all jobs are run. By name it still can be.
+	Disabled bool `json:"disabled,omitempty"`
+}
+
+// Source is something that can be dumped, under the name that it has in snapshots.
+type Source struct {
+	// The name, unique in the job, of the same form as a job's.
+	Name string `json:"name"`
+
+	// What it is.
+	SourceRaw json.RawMessage `json:"source" caddy:"namespace=backup.sources inline_key=engine"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "backup", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the guests and prepares the configuration. It opens no repository and no connection, so that
+// `caddy validate` is free of effects.
+func (a *App) Provision(ctx caddy.Context) error {
+	if err := a.configure(ctx); err != nil {
+		return err
+	}
+	if err := a.endRunsEarly(ctx); err != nil {
+		return err
+	}
+	v, _, err := services.LoadOrNew(serviceKey, func() (caddy.Destructor, error) {
+		return &pooled{backup.New()}, nil
+	})
+	if err != nil {
+		return err
+	}
+	a.service, a.held = v.(*pooled), true
+	return nil
+}
+
+// Start makes this configuration the current one. During a reload the old one is still attached; it becomes current
+// again if this one is taken back.
+func (a *App) Start() error {
+	detach, err := a.service.Attach(a.config)
+	if err != nil {
+		return fmt.Errorf("starting backup: %w", err)
+	}
+	a.detach = detach
+	return nil
+}
+
+// Stop takes this configuration back. Runs that go on belong to the Service and are not touched.
+func (a *App) Stop() error {
+	if a.detach != nil {
+		a.detach()
+		a.detach = nil
+	}
+	return nil
+}
+
+// Cleanup undoes Start and Provision. Caddy calls it without Stop when Start failed, and when Provision failed half
+// way: only what this instance holds is given back, else the running configuration would lose its reference.
+func (a *App) Cleanup() error {
+	err := a.Stop()
+	if a.held {
+		a.held = false
+		_, err = services.Delete(serviceKey)
+	}
+	return err
+}
+
+// Service is the engine that all fronts share. It is what handlers look for, by assertion.
+func (a *App) Service() *backup.Service { return a.service.Service }
+
+// services holds the one Service of the process: it outlives configurations, because runs do.
+var services = caddy.NewUsagePool()
+
+const (
+	serviceKey = "service"
+	// closeTimeout bounds how long the end of the last configuration waits for runs to be recorded as interrupted.
+	// systemd's unit kills Caddy 5 s after it asked it to stop, and Destruct runs inside Caddy's configuration lock.
+	closeTimeout = 3 * time.Second
+)
+
+type pooled struct{ *backup.Service }
+
+// Destruct ends all runs when no configuration is left that uses the Service.
+func (p *pooled) Destruct() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return p.Close(ctx)
+}
+
+// endRunsEarly ends runs as soon as the process is asked to exit. Stop would be too late: apps stop one after the
+// other, and the HTTP servers wait for open connections, by default for ever.
+func (a *App) endRunsEarly(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	return app.(*caddyevents.App).On("stopping", exitHandler{a, ctx.Slogger()})
+}
+
+type exitHandler struct {
+	app *App
+	log *slog.Logger
+}
+
+// Handle is told of reloads, too; then there is nothing to do.
+func (h exitHandler) Handle(context.Context, caddy.Event) error {
+	if caddy.Exiting() {
+		go func() {
+			if err := h.app.service.Destruct(); err != nil {
+				h.log.Error("ending runs", "error", err)
+			}
+		}()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App           = (*App)(nil)
+	_ caddy.Provisioner   = (*App)(nil)
+	_ caddy.Validator     = (*App)(nil)
+	_ caddy.CleanerUpper  = (*App)(nil)
+	_ caddyevents.Handler = exitHandler{}
+	_ caddy.Destructor    = (*pooled)(nil)
 )

@@ -1,0 +1,323 @@
+package caddybackup
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/dump"
+	"github.com/caddy-backup/caddy-backup/storage"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("backup", parseGlobalOption)
+}
+
+// parseGlobalOption reads the global option `backup`. Several such blocks, from imported files for example, add up.
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	app := new(App)
+	if earlier, ok := existing.(httpcaddyfile.App); ok {
+		if err := json.Unmarshal(earlier.Value, app); err != nil {
+			return nil, d.WrapErr(err)
+		}
+	}
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "backup", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from its global option:
+//
+//	backup {
+//		timezone <zone>
+//		host <name>
+//		repository [<name>] {
+//			storage <location> {
+//				<options of the storage>
+//			}
+//			password <password>
+//			compression auto|off|max
+//			pack_size <size>
+//		}
+//		job <name> {
+//			source <name> <kind> [<arguments of the kind>] {
+//				<options of the kind>
+//			}
+//			to <repository>
+//			timeout <duration>
+//			enabled on|off
+//		}
+//	}
+//
+// Repositories, jobs and sources are repeatable, under different names. Without a name a repository is "default". Words
+// of the grammar that are not served yet are refused as such; see homes.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the name of the option
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "timezone":
+			err = a.unmarshalTimezone(d)
+		case "host":
+			err = unmarshalValue(d, &a.Host)
+		case "repository":
+			err = a.unmarshalRepository(d)
+		case "job":
+			err = a.unmarshalJob(d)
+		default:
+			err = strangeWord(d, inBackup)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalTimezone(d *caddyfile.Dispenser) error {
+	if err := unmarshalValue(d, &a.Timezone); err != nil {
+		return err
+	}
+	if strings.Contains(a.Timezone, "{") {
+		return nil // a placeholder, known later
+	}
+	if _, err := time.LoadLocation(a.Timezone); err != nil {
+		return d.Errf("bad timezone value '%s': %v", a.Timezone, err)
+	}
+	return nil
+}
+
+func (a *App) unmarshalRepository(d *caddyfile.Dispenser) error {
+	name := defaultRepository
+	if d.NextArg() {
+		name = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if err := checkName("repository", name); err != nil {
+		return d.WrapErr(err)
+	}
+	if a.Repositories[name] != nil {
+		return d.Errf("repository %s already specified", name)
+	}
+	r := new(Repository)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := r.unmarshalWord(d); err != nil {
+			return err
+		}
+	}
+	if a.Repositories == nil {
+		a.Repositories = make(map[string]*Repository)
+	}
+	a.Repositories[name] = r
+	return nil
+}
+
+func (r *Repository) unmarshalWord(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "storage":
+		return r.unmarshalStorage(d)
+	case "password":
+		return unmarshalValue(d, &r.Password)
+	case "compression":
+		if err := unmarshalValue(d, &r.Compression); err != nil {
+			return err
+		}
+		return wrap(d, checkCompression(r.Compression))
+	case "pack_size":
+		return r.unmarshalPackSize(d)
+	}
+	return strangeWord(d, inRepository)
+}
+
+func (r *Repository) unmarshalStorage(d *caddyfile.Dispenser) error {
+	if r.StorageRaw != nil {
+		return d.Err("storage already specified")
+	}
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	scheme, err := storage.ModuleFor(d.Val())
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	guest, err := caddyfile.UnmarshalModule(d, "backup.storages."+scheme)
+	if err != nil {
+		return err
+	}
+	r.StorageRaw = caddyconfig.JSONModuleObject(guest, "scheme", scheme, nil)
+	return nil
+}
+
+func (r *Repository) unmarshalPackSize(d *caddyfile.Dispenser) error {
+	if r.PackSize != 0 {
+		return d.Err("pack_size already specified")
+	}
+	var text string
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil {
+		return d.Errf("bad pack_size value '%s': %v", text, err)
+	}
+	if size < minPackSize || size > maxPackSize {
+		return d.Errf("bad pack_size value '%s': must be between 4MiB and 128MiB", text)
+	}
+	r.PackSize = int(size)
+	return nil
+}
+
+func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
+	j := new(Job)
+	if !d.AllArgs(&j.Name) {
+		return d.ArgErr()
+	}
+	if err := checkName("job", j.Name); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, other := range a.Jobs {
+		if other.Name == j.Name {
+			return d.Errf("job %s already specified", j.Name)
+		}
+	}
+	// What is given once only is told by whether its word was there: `enabled on` and no timeout look like nothing.
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		if word != "source" && seen[word] {
+			return d.Errf("%s already specified", word)
+		}
+		seen[word] = true
+		if err := j.unmarshalWord(d); err != nil {
+			return err
+		}
+	}
+	if len(j.Sources) == 0 {
+		return d.Errf("job %s %s", j.Name, noSource)
+	}
+	a.Jobs = append(a.Jobs, j)
+	return nil
+}
+
+func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "source":
+		return j.unmarshalSource(d)
+	case "to":
+		return unmarshalValue(d, &j.To)
+	case "timeout":
+		return j.unmarshalTimeout(d)
+	case "enabled":
+		return j.unmarshalEnabled(d)
+	}
+	return strangeWord(d, inJob)
+}
+
+func (j *Job) unmarshalSource(d *caddyfile.Dispenser) error {
+	s := new(Source)
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	s.Name = d.Val()
+	if err := checkSourceName(s.Name); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, other := range j.Sources {
+		if other.Name == s.Name {
+			return d.Errf("source %s already specified", s.Name)
+		}
+	}
+	if !d.NextArg() {
+		return d.Errf("source %s has no kind: write source <name> <kind>, with one of the kinds: %s",
+			s.Name, strings.Join(guests("backup.sources"), ", "))
+	}
+	kind := d.Val()
+	if err := checkKind(kind); err != nil {
+		return d.WrapErr(err)
+	}
+	guest, err := caddyfile.UnmarshalModule(d, "backup.sources."+kind)
+	if err != nil {
+		return err
+	}
+	s.SourceRaw = caddyconfig.JSONModuleObject(guest, "engine", kind, nil)
+	j.Sources = append(j.Sources, s)
+	return nil
+}
+
+func checkKind(kind string) error {
+	if _, err := caddy.GetModule("backup.sources." + kind); err == nil {
+		return nil
+	}
+	if err := dump.Planned(kind); err != nil {
+		return err
+	}
+	return fmt.Errorf("unknown source kind '%s': write source <name> <kind>, with one of the kinds: %s",
+		kind, strings.Join(guests("backup.sources"), ", "))
+}
+
+func (j *Job) unmarshalTimeout(d *caddyfile.Dispenser) error {
+	var text string
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	timeout, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("bad timeout value '%s': %v", text, err)
+	}
+	if timeout <= 0 {
+		return d.Errf("bad timeout value '%s': must be more than 0", text)
+	}
+	j.Timeout = caddy.Duration(timeout)
+	return nil
+}
+
+func (j *Job) unmarshalEnabled(d *caddyfile.Dispenser) error {
+	var text string
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	if text != "on" && text != "off" {
+		return d.Errf("bad enabled value '%s': must be on or off", text)
+	}
+	j.Disabled = text == "off"
+	return nil
+}
+
+// unmarshalValue reads the one argument of the current word, which may be there once only and may not be empty.
+func unmarshalValue(d *caddyfile.Dispenser, value *string) error {
+	word := d.Val()
+	if *value != "" {
+		return d.Errf("%s already specified", word)
+	}
+	if !d.AllArgs(value) {
+		return d.ArgErr()
+	}
+	if *value == "" {
+		return d.Errf("bad %s value: must not be empty", word)
+	}
+	return nil
+}
+
+// wrap adds file and line to an error, if there is one.
+func wrap(d *caddyfile.Dispenser, err error) error {
+	if err != nil {
+		err = d.WrapErr(err)
+	}
+	return err
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*App)(nil)

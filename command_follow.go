@@ -1,0 +1,198 @@
+package caddybackup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// How often a run is asked for: often at first, so that short ones end at once; later rarely, for each question is a
+// line in the server's log. The server's admin endpoint must not be held open by a stream: it would delay its exit.
+const (
+	firstPoll   = 100 * time.Millisecond
+	slowestPoll = 2 * time.Second
+	// cancelTimeout is how long a cancelled run is waited for.
+	cancelTimeout = 10 * time.Second
+)
+
+// follow waits for a run to end and shows its progress. The error says why it is not ok. When ctx ends, the run is
+// cancelled and its end waited for.
+func (s *session) follow(ctx context.Context, run backup.Run) (backup.Run, error) {
+	show := s.progress()
+	defer show.end()
+	poll := firstPoll
+	for !run.State.Done() {
+		show.update(run)
+		select {
+		case <-ctx.Done():
+			show.end()
+			return s.cancel(run)
+		case <-time.After(poll):
+		}
+		poll = min(poll*5/4, slowestPoll)
+		now, err := s.Run(ctx, run.ID)
+		if ctx.Err() != nil {
+			continue // the select above takes care of it
+		}
+		if err != nil {
+			return run, fmt.Errorf("lost sight of run %s, which may go on: %w", run.ID, err)
+		}
+		run = now
+	}
+	show.end()
+	s.warnings(run)
+	return run, runError(run)
+}
+
+// cancel ends a run on behalf of somebody who does not wait for it any more.
+func (s *session) cancel(run backup.Run) (backup.Run, error) {
+	ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
+	defer stop()
+	if err := s.Cancel(ctx, run.ID); err != nil && !errors.Is(err, backup.ErrConflict) { // ErrConflict: it has ended
+		return run, &codeError{fmt.Errorf("cancelling run %s: %w", run.ID, err), exitCancelled}
+	}
+	for !run.State.Done() {
+		now, err := s.Run(ctx, run.ID)
+		if err != nil {
+			return run, &codeError{fmt.Errorf("waiting for the end of run %s: %w", run.ID, err), exitCancelled}
+		}
+		run = now
+		time.Sleep(firstPoll)
+	}
+	return run, &codeError{fmt.Errorf("cancelled; run %s ended as %s", run.ID, run.State), exitCancelled}
+}
+
+// warnings repeats what the run's log says that a person should know.
+func (s *session) warnings(run backup.Run) {
+	for _, l := range run.Log {
+		if l.Level == "WARN" {
+			s.note("warning: %s", printable(l.Text))
+		}
+	}
+}
+
+// runError is nil for a green run.
+func runError(run backup.Run) error {
+	if run.State == backup.StateOK {
+		return nil
+	}
+	text := run.Error
+	if text == "" {
+		text = string(run.State)
+	}
+	err := errors.New(printable(text))
+	switch {
+	case run.State == backup.StateCancelled:
+		return &codeError{err, exitCancelled}
+	}
+	return err
+}
+
+// summary says in a line what a run did.
+func summary(run backup.Run) string {
+	p := run.Progress
+	took := run.Ended.Sub(run.Started).Round(100 * time.Millisecond)
+	switch run.Kind {
+	case backup.KindBackup:
+		if run.Unchanged {
+			return fmt.Sprintf("ok, %s, unchanged, snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
+		}
+		return fmt.Sprintf("ok, %s, of these %s new (%s stored), snapshot %s, %s",
+			size(p.Bytes), size(p.New), size(p.Stored), short(run.Snapshot), took)
+	case backup.KindRestore:
+		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
+	}
+	return fmt.Sprintf("ok, verified %s, %s", size(p.Bytes), took)
+}
+
+// progress shows how a run goes, until end, which may be called several times.
+type progress interface {
+	update(backup.Run)
+	end()
+}
+
+// progress chooses a bar for a terminal, lines for everything else, and nothing where JSON is wanted.
+func (s *session) progress() progress {
+	if s.json {
+		return silent{}
+	}
+	if f, ok := s.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return &bar{s: s}
+	}
+	return &lines{s: s}
+}
+
+type silent struct{}
+
+func (silent) update(backup.Run) {}
+func (silent) end()              {}
+
+// lines prints each step once.
+type lines struct {
+	s    *session
+	last string
+}
+
+func (l *lines) update(run backup.Run) {
+	if run.Step == "" || run.Step == l.last {
+		return
+	}
+	l.last = run.Step
+	l.s.note("%s: %s", label(run), printable(run.Step))
+}
+
+func (l *lines) end() {}
+
+// bar draws a progress bar, as a spinner while the total is unknown.
+type bar struct {
+	s     *session
+	bar   *progressbar.ProgressBar
+	total int64
+}
+
+func (b *bar) update(run backup.Run) {
+	total := run.Progress.Total
+	if total < run.Progress.Bytes {
+		total = -1 // unknown, or an estimate that was too low
+	}
+	if b.bar == nil {
+		b.total = total
+		b.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(b.s.err),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionUseIECUnits(true),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionSpinnerType(14),
+			progressbar.OptionFullWidth(),
+			progressbar.OptionSetElapsedTime(true),
+		)
+	}
+	if total != b.total {
+		b.total = total
+		b.bar.ChangeMax64(total)
+	}
+	b.bar.Describe(label(run) + ": " + printable(run.Step))
+	_ = b.bar.Set64(run.Progress.Bytes) // a terminal that went away is no reason to stop
+}
+
+func (b *bar) end() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+		b.bar = nil
+	}
+}
+
+// label is what a run is about.
+func label(run backup.Run) string {
+	if run.Job != "" {
+		return run.Job
+	}
+	return string(run.Kind)
+}

@@ -1,0 +1,194 @@
+package caddybackup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+func listCommand() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list [job]",
+		Short: "Lists snapshots, newest first",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			q := backup.SnapshotQuery{Repository: s.repository, Limit: limit}
+			if len(args) > 0 {
+				q.Job = args[0]
+			}
+			list, err := s.Snapshots(ctx, q)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(list)
+			}
+			return s.printSnapshots(list)
+		}),
+	}
+	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "At most so many snapshots (default: all)")
+	return cmd
+}
+
+func (s *session) printSnapshots(list backup.SnapshotList) error {
+	t := table{right: []int{4, 5}}
+	t.row("ID", "TIME", "JOB", "HOST", "SIZE", "NEW")
+	for _, x := range list.Snapshots {
+		job := x.Job
+		if job == "" {
+			job = strings.Join(x.Paths, " ") // made by another program
+		}
+		t.row(short(x.ID), localTime(x.Time), printable(job), printable(x.Host), size(x.Size), size(x.Added))
+	}
+	if err := t.write(s.out); err != nil {
+		return err
+	}
+	if more := list.Total - len(list.Snapshots); more > 0 {
+		s.note("and %d more", more)
+	}
+	if list.Damaged != "" {
+		s.note("warning: %s", printable(list.Damaged))
+	}
+	return nil
+}
+
+func showCommand() *cobra.Command {
+	var job string
+	cmd := &cobra.Command{
+		Use:   "show <snapshot>",
+		Short: "Shows one snapshot with its parts and their hashes",
+		Args:  cobra.ExactArgs(1),
+		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			x, err := s.Snapshot(ctx, s.repository, args[0], job)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(x)
+			}
+			return s.printSnapshot(x)
+		}),
+	}
+	addJobFlag(cmd, &job)
+	return cmd
+}
+
+func (s *session) printSnapshot(x backup.Snapshot) error {
+	var t table
+	field := func(name, value string) {
+		if value != "" {
+			t.row(name, printable(value))
+		}
+	}
+	field("Snapshot", x.ID)
+	if x.StableID != x.ID {
+		field("Stable ID", x.StableID)
+	}
+	field("Time", localTime(x.Time))
+	field("Job", x.Job)
+	field("Host", x.Host)
+	field("Run", x.Run)
+	field("Repository", x.Repository)
+	field("Paths", strings.Join(x.Paths, " "))
+	field("Tags", strings.Join(x.Tags, " "))
+	field("Size", fmt.Sprintf("%s, of these %s new (%s stored)", size(x.Size), size(x.Added), size(x.Stored)))
+	if len(x.Parts) > 0 {
+		t.row()
+	}
+	if err := t.write(s.out); err != nil || len(x.Parts) == 0 {
+		return err
+	}
+	parts := table{right: []int{2}}
+	parts.row("PATH", "TYPE", "SIZE", "SHA-256")
+	for _, p := range x.Parts {
+		parts.row(printable(p.Path), p.Type, size(p.Size), p.SHA256)
+	}
+	return parts.write(s.out)
+}
+
+func lsCommand() *cobra.Command {
+	var job string
+	cmd := &cobra.Command{
+		Use:   "ls <snapshot> [path]",
+		Short: "Lists a folder of a snapshot",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			path := "/"
+			if len(args) > 1 {
+				path = args[1]
+			}
+			id, err := s.find(ctx, args[0], job)
+			if err != nil {
+				return err
+			}
+			contents, err := s.List(ctx, s.repository, id, path)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(contents)
+			}
+			return s.printContents(contents)
+		}),
+	}
+	addJobFlag(cmd, &job)
+	return cmd
+}
+
+func (s *session) printContents(contents []backup.Content) error {
+	t := table{right: []int{1}}
+	for _, c := range contents {
+		name := printable(c.Path)
+		if c.Target != "" {
+			name += " -> " + printable(c.Target)
+		}
+		t.row(c.Mode, size(c.Size), localTime(c.Time), name)
+	}
+	return t.write(s.out)
+}
+
+func catCommand() *cobra.Command {
+	var job string
+	cmd := &cobra.Command{
+		Use:   "cat <snapshot> <path>",
+		Short: "Writes a file of a snapshot to the standard output",
+		Args:  cobra.ExactArgs(2),
+		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			id, err := s.find(ctx, args[0], job)
+			if err != nil {
+				return err
+			}
+			r, want, err := s.Open(ctx, s.repository, id, args[1])
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			got, err := io.Copy(s.out, r)
+			if err == nil && want >= 0 && got != want {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s is not complete, %d bytes were written: %w", args[1], got, err)
+			}
+			return err
+		}),
+	}
+	addJobFlag(cmd, &job)
+	return cmd
+}
+
+// find resolves a snapshot's name to its ID, which keeps its meaning while others are made.
+func (s *session) find(ctx context.Context, name, job string) (string, error) {
+	x, err := s.Snapshot(ctx, s.repository, name, job)
+	return x.ID, err
+}
+
+func addJobFlag(cmd *cobra.Command, job *string) {
+	cmd.Flags().StringVarP(job, "job", "j", "", "Job whose latest snapshot is meant")
+}
