@@ -37,13 +37,14 @@ var (
 var borders = map[string]border{
 	"repo":   {theirs: forRepo, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
 	"fsnode": {ours: []string{"repo"}, theirs: forFiles, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
-	"backup": {ours: []string{"repo", "fsnode"}, theirs: forEngine, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
+	"backup": {ours: []string{"repo", "fsnode"}, theirs: forEngine, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "internal/realtest"}},
 
 	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
 	"storage/storagetest": {ours: []string{"repo"}, theirs: nothing, tests: []string{"storage"}},
 	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"dump/dumptest", "storage", "internal/realtest"}},
 	"dump/dumptest":       {ours: []string{"repo", "backup", "internal/realtest"}, theirs: nothing, tests: []string{"dump", "storage"}},
-	"handler":             {ours: []string{"backup", "repo"}, theirs: anything, tests: []string{"storage", "storage/storagetest", "dump", "internal/realtest"}},
+	"backup/backuptest":   {ours: []string{"repo", "backup", "storage"}, theirs: nothing},
+	"handler":             {ours: []string{"backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
 
 	".":              {ours: []string{"backup", "dump", "handler", "repo", "storage"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"cmd/caddy":      {ours: []string{"."}, theirs: anything},

@@ -22,7 +22,7 @@ var (
 
 // Config is everything that a Service is told by its configuration.
 type Config struct {
-	Host         string         // in snapshots; default: kept in Store since the first start, at first the machine's name
+	Host         string         // in snapshots; default: kept in DataDir since the first start, at first the machine's name
 	Zone         *time.Location // default zone of jobs; default time.Local
 	Repositories []RepositoryConfig
 	Jobs         []Job

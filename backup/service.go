@@ -2,8 +2,10 @@ package backup
 
 import (
 	"context"
-	"io"
-	"iter"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -12,218 +14,175 @@ import (
 // Service does everything that the product does. One lives in a process; configurations come and go by Attach, runs
 // outlive them.
 type Service struct {
+	history *history
+	log     *liveLog // to the logger of the current configuration
+
+	mu      sync.Mutex
+	stack   []*setup // attached; the last is current
+	vaults  map[string]*vault
+	gates   map[string]*gate // by location, never removed: one writer per repository, whatever the configuration
+	active  map[string]*runner
+	journal *journal // since the first Attach
+	closed  bool
+	runs    sync.WaitGroup
+
+	// What tests turn.
+	now      func() time.Time
+	lockWait time.Duration                   // how long a run waits for a lock that others hold
+	lockPoll time.Duration                   // how often it looks
+	grace    time.Duration                   // how long a source may take to end after it was told to
+	options  func(repo.Options) repo.Options // of repositories
 }
 
 // New makes a Service that has no configuration yet. It does nothing before Attach: no goroutine, no file.
-func New() *Service { panic("to come") }
+func New() *Service {
+	log := &liveLog{}
+	return &Service{
+		history:  newHistory(log),
+		log:      log,
+		vaults:   map[string]*vault{},
+		gates:    map[string]*gate{},
+		active:   map[string]*runner{},
+		now:      time.Now,
+		lockWait: time.Minute,
+		lockPoll: 2 * time.Second,
+		grace:    15 * time.Second,
+		options:  func(o repo.Options) repo.Options { return o },
+	}
+}
+
+// attachTimeout bounds what Attach reads: it runs while the server changes its configuration.
+const attachTimeout = 10 * time.Second
 
 // Attach makes c the current configuration, until the returned func is called; then the last one still attached is
-// current again. Runs go on with what they were started with.
-func (s *Service) Attach(c Config) (detach func(), err error) { panic("to come") }
+// current again. Runs go on with what they were started with. Detaching may be repeated, in any order. ErrInvalid,
+// ErrClosed.
+func (s *Service) Attach(c Config) (detach func(), err error) {
+	next, err := newSetup(c)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), attachTimeout)
+	defer cancel()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if s.journal == nil {
+		s.journal = newJournal(next.DataDir, s.log.logger())
+	}
+	journal := s.journal
+	s.mu.Unlock()
 
-// Close ends all runs as interrupted and waits for them, at most until ctx is done.
-func (s *Service) Close(ctx context.Context) error { panic("to come") }
+	next.Host = keptHost(next)
+	journal.sweep("", nil)
+	s.history.load(ctx, next.Store, next.Host, journal)
 
-// JobStatus is a job as a list shows it.
-type JobStatus struct {
-	Name       string         `json:"name"`
-	Enabled    bool           `json:"enabled"`
-	Repository string         `json:"repository"`
-	Sources    []SourceStatus `json:"sources"`
-	Running    *Run           `json:"running,omitempty"`
-	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
-	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stack = append(s.stack, next)
+	s.rewire()
+	return sync.OnceFunc(func() { s.detach(next) }), nil
 }
 
-// SourceStatus is a source in a JobStatus.
-type SourceStatus struct {
-	Name string `json:"name"`
-	Kind string `json:"kind"`
+func (s *Service) detach(old *setup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stack = slices.DeleteFunc(s.stack, func(x *setup) bool { return x == old })
+	s.rewire()
 }
 
-// Jobs lists the jobs in the order of the configuration. It asks no storage.
-func (s *Service) Jobs(ctx context.Context) ([]JobStatus, error) { panic("to come") }
-
-// Job is one of Jobs.
-func (s *Service) Job(ctx context.Context, name string) (JobStatus, error) { panic("to come") }
-
-// Backup starts a backup of a job and returns at once. by says who asked. ErrNotFound; ErrConflict (with the running
-// run) when this job is being backed up already.
-func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) { panic("to come") }
-
-// CheckRequest asks for a check of a repository.
-type CheckRequest struct {
-	Repository string `json:"repository"` // default "default", or the only one
-	ReadData   bool   `json:"read_data"`
+// rewire makes everything that outlives a configuration use the current one's storages, store and logger: those of the
+// one before are about to be cleaned up. The caller holds s.mu. Without any configuration the last ones stay.
+func (s *Service) rewire() {
+	if len(s.stack) == 0 {
+		return
+	}
+	current := s.stack[len(s.stack)-1]
+	s.log.set(current.Logger)
+	s.history.use(current.Store, current.Host)
+	wanted := map[string]bool{}
+	for _, c := range s.stack {
+		for _, r := range c.Repositories {
+			wanted[identity(r)] = true
+		}
+	}
+	for key := range s.vaults {
+		if !wanted[key] {
+			delete(s.vaults, key)
+		}
+	}
+	for _, r := range current.Repositories {
+		s.vaultOf(current, r).storage.set(r.Storage)
+	}
 }
 
-// Check starts a check and returns at once.
-func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, error) {
-	panic("to come")
+// current is the configuration that is asked now.
+func (s *Service) current() (*setup, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if len(s.stack) == 0 {
+		return nil, fmt.Errorf("%w: no configuration is attached", ErrClosed)
+	}
+	return s.stack[len(s.stack)-1], nil
 }
 
-// RestoreRequest asks for a restore: either as files below Target, or through the source into a new Place.
-type RestoreRequest struct {
-	Repository string `json:"repository"`
-	Snapshot   string `json:"snapshot"`         // ID, prefix, or "latest" (then Job is needed)
-	Job        string `json:"job,omitempty"`    // narrows "latest"
-	Path       string `json:"path,omitempty"`   // part, or a path in it; empty = the whole snapshot
-	Target     string `json:"target,omitempty"` // absolute path of a folder, created when missing; nothing in it is overwritten
-	Place      string `json:"place,omitempty"`  // for the source: a new database's name, a new file's path; needs Path = one part
+// audit writes down who asked for something that changes the state.
+func (s *Service) audit(by, what string, args ...any) {
+	s.log.logger().Info(what, append([]any{"by", by}, args...)...)
 }
 
-// Restore starts a restore and returns at once.
-func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run, error) {
-	panic("to come")
+// Close ends all runs as interrupted and waits for them, at most until ctx is done. What has not ended by then is
+// recorded as interrupted all the same: it can store nothing any more, its lock is given up.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	journal := s.journal
+	for _, r := range s.active {
+		r.cancel(errInterrupted)
+	}
+	s.mu.Unlock()
+
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.runs.Wait()
+	}()
+	select {
+	case <-ended:
+		if journal != nil {
+			journal.close()
+		}
+		return nil
+	case <-ctx.Done():
+	}
+	return s.abandon(ctx)
 }
 
-// RunFilter narrows down runs.
-type RunFilter struct {
-	Job   string
-	Kind  Kind
-	Limit int // 0 = 100
+// abandon records the runs that do not end as interrupted, in very little time.
+func (s *Service) abandon(ctx context.Context) error {
+	s.mu.Lock()
+	late := slices.Collect(maps.Values(s.active))
+	s.mu.Unlock()
+	if len(late) == 0 {
+		return nil
+	}
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		for _, r := range late {
+			r.finish(errInterrupted)
+		}
+	}()
+	select {
+	case <-recorded:
+	case <-time.After(abandonTime): // the next start will find them by their dead process
+	}
+	return fmt.Errorf("%d runs do not end: %w", len(late), context.Cause(ctx))
 }
 
-// Runs lists runs, newest first, those going on included.
-func (s *Service) Runs(ctx context.Context, f RunFilter) ([]Run, error) { panic("to come") }
-
-// Run is one run with its log.
-func (s *Service) Run(ctx context.Context, id string) (Run, error) { panic("to come") }
-
-// Watch yields the run whenever it changed, at most a few times a second, until it has ended or ctx is done; the last
-// value is the ended run.
-func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] { panic("to come") }
-
-// Cancel asks a run to end. It returns at once. ErrNotFound; ErrConflict when it has ended.
-func (s *Service) Cancel(ctx context.Context, by, id string) error { panic("to come") }
-
-// RepositoryStatus is a repository as a list shows it. It asks no storage.
-type RepositoryStatus struct {
-	Name              string `json:"name"`
-	Location          string `json:"location"`
-	ID                string `json:"id,omitempty"`                 // once it was opened
-	GeneratedPassword string `json:"generated_password,omitempty"` // path of the file, when we made the password
-	LastCheck         *Run   `json:"last_check,omitempty"`
-}
-
-// Repositories lists the repositories.
-func (s *Service) Repositories(ctx context.Context) ([]RepositoryStatus, error) { panic("to come") }
-
-// InitRepository creates a repository. repo.ErrExists when it is there.
-func (s *Service) InitRepository(ctx context.Context, by, name string) (RepositoryStatus, error) {
-	panic("to come")
-}
-
-// SnapshotQuery selects snapshots.
-type SnapshotQuery struct {
-	Repository string // default "default", or the only one
-	Job        string // all jobs, and what others wrote, when empty
-	Offset     int
-	Limit      int // 0 = all
-}
-
-// Snapshot is a snapshot as a list shows it.
-type Snapshot struct {
-	ID         string    `json:"id"`
-	StableID   string    `json:"stable_id"`
-	Time       time.Time `json:"time"`
-	Job        string    `json:"job,omitempty"` // empty: not made by us
-	Run        string    `json:"run,omitempty"`
-	Host       string    `json:"host"`
-	Paths      []string  `json:"paths"`
-	Tags       []string  `json:"tags"`
-	Size       int64     `json:"size"`               // bytes of all files; 0 when unknown
-	Added      int64     `json:"added"`              // bytes that were new then
-	Stored     int64     `json:"stored"`             // what they take
-	Parts      []Content `json:"parts,omitempty"`    // only when one snapshot is asked for
-	Manifest   *Manifest `json:"manifest,omitempty"` // only when one snapshot is asked for, and it is ours
-	Repository string    `json:"repository"`
-}
-
-// SnapshotList is a page of snapshots, newest first.
-type SnapshotList struct {
-	Total     int        `json:"total"`
-	Snapshots []Snapshot `json:"snapshots"`
-	Damaged   string     `json:"damaged,omitempty"` // snapshots that cannot be read, named
-}
-
-// Snapshots lists snapshots.
-func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList, error) {
-	panic("to come")
-}
-
-// Snapshot finds one snapshot by ID, stable ID, prefix of either, or "latest" (of job, when given).
-func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Snapshot, error) {
-	panic("to come")
-}
-
-// Content is a file or folder in a snapshot.
-type Content struct {
-	Name   string    `json:"name"`
-	Path   string    `json:"path"` // from the root of the snapshot: "/shop/db.dump"
-	Type   string    `json:"type"` // file, dir, symlink …
-	Size   int64     `json:"size"`
-	Mode   string    `json:"mode"` // "-rw-r--r--"
-	Time   time.Time `json:"time"`
-	SHA256 string    `json:"sha256,omitempty"` // of parts that are files
-	Target string    `json:"target,omitempty"` // of symlinks
-}
-
-// List lists a folder of a snapshot, in order of name.
-func (s *Service) List(ctx context.Context, repository, id, path string) ([]Content, error) {
-	panic("to come")
-}
-
-// Opened is a file of a snapshot, ready to be read. Close it.
-type Opened struct {
-	*repo.File
-	Content
-	Snapshot Snapshot
-	Media    string // MIME type
-	Filename string // for people who save it: <job>_<date>_<time>Z.<part>
-	ETag     string // strong, quoted, from the content
-}
-
-// Open opens a file of a snapshot.
-func (s *Service) Open(ctx context.Context, repository, id, path string) (*Opened, error) {
-	panic("to come")
-}
-
-// Health is whether all is well, and if not, why.
-type Health struct {
-	OK      bool     `json:"ok"`
-	Reasons []string `json:"reasons"` // "job shop: the last backup failed 3h ago: …"
-}
-
-// Health asks no storage. A job that never ran is not ill.
-func (s *Service) Health(ctx context.Context) Health { panic("to come") }
-
-// Manifest is manifest.json in a snapshot.
-type Manifest struct {
-	Format   int               `json:"format"` // 1
-	Job      string            `json:"job"`
-	Run      string            `json:"run"`
-	Host     string            `json:"host"`
-	Started  time.Time         `json:"started"`
-	Ended    time.Time         `json:"ended"` // of the last dump
-	Outcome  string            `json:"outcome"`
-	Chunker  string            `json:"chunker"` // version of the chunker: "gear-1"
-	Versions map[string]string `json:"versions"`
-	Parts    []ManifestPart    `json:"parts"`
-}
-
-// ManifestPart is one part in the manifest.
-type ManifestPart struct {
-	Name   string `json:"name"`
-	Source string `json:"source"` // the source's name in the job
-	Kind   string `json:"kind"`
-	Folder bool   `json:"folder,omitempty"`
-	Media  string `json:"media,omitempty"`
-	Size   int64  `json:"size"`             // bytes; of a folder: the sum of its files
-	Files  int64  `json:"files,omitempty"`  // of a folder
-	SHA256 string `json:"sha256,omitempty"` // of a file's content
-	Tree   string `json:"tree,omitempty"`   // of a folder: the ID of its tree
-	Facts
-}
-
-var _ io.Reader = (*Opened)(nil)
+const abandonTime = 300 * time.Millisecond

@@ -1,0 +1,201 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// backupRun makes one snapshot of a job. Only Commit makes anything of it reachable, and it comes last: after every
+// dump has returned nil, which says that its engine has verified it. Whatever goes wrong before leaves no snapshot.
+type backupRun struct {
+	*runner
+	vault *vault
+	job   Job
+
+	repo     *repo.Repository
+	start    time.Time
+	parent   *repo.Snapshot // the job's newest snapshot
+	before   *Manifest      // of parent; nil when unknown
+	writer   *repo.Writer
+	folder   *repo.Dir // /<job> in the snapshot
+	sums     sumsFile
+	manifest Manifest
+}
+
+// do waits for its turn, and then works under a shared lock, which is taken before anything is read that the snapshot
+// will count on: it is what keeps a prune of others out.
+func (b *backupRun) do(ctx context.Context) error {
+	if err := b.vault.gate.enter(ctx, b.runner); err != nil {
+		return err
+	}
+	defer b.vault.gate.leave()
+	ctx, stop := b.begin(ctx, b.job.Timeout)
+	defer stop()
+	b.start = b.service.now()
+
+	b.setStep("opening the repository")
+	var err error
+	if b.repo, err = b.vault.open(ctx, b.setup, createFirst); err != nil {
+		return because(ctx, err)
+	}
+	lock, err := b.vault.lock(ctx, b.repo, b.runner)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer b.unlock(lock)
+	if err := b.look(lock.Context()); err != nil {
+		return because(lock.Context(), b.vault.explain(err))
+	}
+	if b.writer, err = b.repo.NewWriter(lock); err != nil {
+		return because(lock.Context(), b.vault.explain(err))
+	}
+	defer b.writer.Abort()
+	b.setProgress(b.count)
+	return because(lock.Context(), b.write(lock.Context()))
+}
+
+// look reads what is there: the snapshots, then the index, then what the last snapshot of this job held.
+func (b *backupRun) look(ctx context.Context) error {
+	b.setStep("loading the index")
+	all, err := b.repo.Snapshots(ctx)
+	if errors.Is(err, repo.ErrDamaged) {
+		b.log.Warn("there are snapshots that cannot be read; run a check", "error", err)
+	} else if err != nil {
+		return err
+	}
+	if err := b.repo.LoadIndex(ctx); err != nil {
+		return err
+	}
+	b.vault.indexed.Store(true)
+	i := slices.IndexFunc(all, func(s repo.Snapshot) bool { return jobOf(s) == b.job.Name && s.Hostname == b.setup.Host })
+	if i < 0 {
+		return nil
+	}
+	b.parent = &all[i]
+	if b.before, err = loadManifest(ctx, b.repo, all[i]); err != nil && ctx.Err() == nil {
+		b.log.Warn("cannot compare with the last snapshot", "snapshot", all[i].ID.Short(), "error", err)
+	}
+	return nil
+}
+
+func (b *backupRun) count() Progress {
+	s := b.writer.Stats()
+	return Progress{Files: s.Files, Bytes: s.BytesRead, New: s.BytesNew, Stored: s.BytesStored}
+}
+
+// write dumps all parts, describes them, and commits.
+func (b *backupRun) write(ctx context.Context) error {
+	b.manifest = Manifest{
+		Format: manifestFormat, Job: b.job.Name, Run: b.run.ID, Host: b.setup.Host, Started: b.start.UTC(),
+		Outcome: string(StateOK), Chunker: repo.ChunkerVersion, Versions: maps.Clone(b.setup.Versions),
+	}
+	parts, err := b.parts(ctx)
+	if err != nil {
+		return err
+	}
+	folder := b.node(b.job.Name)
+	folder.Mode = fs.ModeDir | 0o755
+	if b.folder, err = b.writer.Root().Mkdir(folder); err != nil {
+		return err
+	}
+	if b.sums.to, err = b.folder.Create(b.node(sumsName)); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		b.setStep("dumping " + p.Name)
+		if err := b.dump(ctx, p); err != nil {
+			return fmt.Errorf("%s (source %s): %w", p.Name, p.source.Name, err)
+		}
+	}
+	b.manifest.Ended = b.service.now().UTC()
+	if err := b.describe(); err != nil {
+		return err
+	}
+	return b.commit(ctx)
+}
+
+// describe adds the two files about all the others.
+func (b *backupRun) describe() error {
+	b.setStep("storing the snapshot")
+	data, err := json.MarshalIndent(b.manifest, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := b.folder.Create(b.node(manifestName))
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(data, '\n')); err != nil {
+		return err
+	}
+	sum, err := closeFile(f)
+	if err != nil {
+		return err
+	}
+	b.sums.add(manifestName, sum)
+	if err := b.sums.close(); err != nil {
+		return err
+	}
+	_, err = b.folder.Close()
+	return err
+}
+
+// commit makes the snapshot. When it returns nil the snapshot is durable, and nothing that happens later makes this
+// run anything but ok.
+func (b *backupRun) commit(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s := repo.Snapshot{
+		Time: b.start.In(b.setup.Zone), Paths: []string{"/" + b.job.Name}, Hostname: b.setup.Host, Username: userName(),
+		UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0)),
+		Tags:           []string{tagOurs, tagRun + b.run.ID},
+		ProgramVersion: strings.TrimSpace("caddy-backup " + b.setup.Versions["caddy-backup"]),
+	}
+	if b.parent != nil {
+		s.Parent = &b.parent.ID
+	}
+	s, err := b.writer.Commit(s)
+	if err != nil {
+		return b.vault.explain(err)
+	}
+	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
+	b.update(func(run *Run) { run.Snapshot, run.Unchanged = s.ID.String(), unchanged })
+	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)
+	return nil
+}
+
+// node is the metadata of a file of ours.
+func (b *backupRun) node(name string) repo.Node {
+	t := b.start.UTC()
+	return repo.Node{
+		Name: name, Mode: 0o644, ModTime: t, AccessTime: t, ChangeTime: t, User: userName(),
+		UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0)),
+	}
+}
+
+// closeFile ends a file and waits until it is hashed, and on its way.
+func closeFile(f *repo.FileWriter) (repo.FileSum, error) {
+	if err := f.Close(); err != nil {
+		return repo.FileSum{}, err
+	}
+	return f.Sum()
+}
+
+// unlock gives a lock up. What is left of it on a storage that fails is removed when this process begins the next run
+// there, or at its next start.
+func (r *runner) unlock(lock *repo.Lock) {
+	if err := lock.Unlock(); err != nil {
+		r.log.Warn("cannot remove the own lock", "error", err)
+	}
+}

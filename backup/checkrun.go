@@ -1,0 +1,69 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// maxFindings bounds what a run tells; the number of all is in its error.
+const maxFindings = 1000
+
+// checkRun checks a repository, under a shared lock: backups may go on beside it.
+type checkRun struct {
+	*runner
+	vault    *vault
+	readData bool
+}
+
+func (c checkRun) do(ctx context.Context) error {
+	ctx, stop := c.begin(ctx, DefaultTimeout)
+	defer stop()
+	c.setStep("opening the repository")
+	r, err := c.vault.open(ctx, c.setup, createNever)
+	if err != nil {
+		return because(ctx, err)
+	}
+	lock, err := c.vault.lock(ctx, r, c.runner)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer c.unlock(lock)
+	report, err := r.Check(lock.Context(), c.options())
+	if err != nil {
+		return because(lock.Context(), c.vault.explain(err))
+	}
+	return c.judge(report)
+}
+
+func (c checkRun) options() repo.CheckOptions {
+	var now atomic.Pointer[repo.CheckProgress]
+	now.Store(&repo.CheckProgress{})
+	c.setProgress(func() Progress {
+		p := now.Load()
+		return Progress{Files: int64(p.PacksDone), Bytes: p.BytesRead, Total: p.BytesTotal}
+	})
+	c.setStep("checking")
+	return repo.CheckOptions{ReadData: c.readData, Progress: func(p repo.CheckProgress) { now.Store(&p) }}
+}
+
+// judge is green only when no problem is an error.
+func (c checkRun) judge(report *repo.CheckReport) error {
+	findings := make([]Finding, min(len(report.Problems), maxFindings))
+	for i := range findings {
+		p := report.Problems[i]
+		findings[i] = Finding{File: p.File, Error: p.Error, Text: p.Text}
+	}
+	c.update(func(run *Run) { run.Findings = findings })
+	c.log.Info("checked", "snapshots", report.Snapshots, "packs", report.Packs, "blobs", report.Blobs, "bytes", report.Bytes,
+		"bytes_read", report.BytesRead, "errors", report.Errors(), "notes", len(report.Problems)-report.Errors())
+	for _, p := range report.Problems {
+		if p.Error {
+			return fmt.Errorf("repository %q at %s: %d errors were found, the first: %s %s", c.vault.name, c.vault.location,
+				report.Errors(), p.File, p.Text)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// history keeps the runs that ended: in memory without their logs, and in the Store with them, one JSON file per run,
+// `backup/runs/<host>/<id>.json`. A run is written there when it begins too, with the journal of its process: so a crash
+// shows as interrupted at the next start. What the Store cannot do is logged; it never changes what became of a run.
+type history struct {
+	log *liveLog
+
+	mu      sync.Mutex
+	store   Store
+	host    string
+	journal *journal
+	known   map[string]*record
+}
+
+// record is a run as the Store has it.
+type record struct {
+	Run
+	Owner string `json:"owner,omitempty"` // the journal of the process, while the run goes on
+
+	key     string
+	unsaved bool // the log is in memory only
+}
+
+const (
+	historyRoot  = "backup/runs"
+	historyKept  = 100 // per kind, job and repository
+	storeTimeout = 10 * time.Second
+)
+
+func newHistory(log *liveLog) *history {
+	return &history{log: log, store: noStore{}, known: map[string]*record{}}
+}
+
+// use makes further records go to a store.
+func (h *history) use(store Store, host string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.store, h.host = store, host
+}
+
+func (h *history) has(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known[id] != nil
+}
+
+// load reads the records of a host that are not known yet: all of them at the first start, and later what other
+// processes did meanwhile.
+func (h *history) load(ctx context.Context, store Store, host string, j *journal) {
+	keys, err := store.List(ctx, path.Join(historyRoot, safeName(host)), false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.log.logger().Error("cannot read the history of runs", "error", err)
+		return
+	}
+	h.mu.Lock()
+	h.journal = j
+	h.mu.Unlock()
+	slices.Sort(keys)
+	for _, key := range slices.Backward(keys) { // newest first, should the time be up
+		id, isRecord := strings.CutSuffix(path.Base(key), ".json")
+		if !isRecord || h.has(id) {
+			continue
+		}
+		rec, err := loadRecord(ctx, store, key)
+		if err != nil {
+			h.log.logger().Warn("cannot read a run of the history", "key", key, "error", err)
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		if rec.Owner == "" || rec.Owner != j.id() { // else it goes on in this process
+			h.keep(rec)
+		}
+	}
+	h.trim()
+}
+
+func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
+	data, err := store.Load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	rec := &record{key: key}
+	if err := json.Unmarshal(data, rec); err != nil {
+		return nil, err
+	}
+	if rec.ID != strings.TrimSuffix(path.Base(key), ".json") {
+		return nil, errors.New("it is of another run")
+	}
+	return rec, nil
+}
+
+// keep puts a loaded record into memory, without its log. One that has not ended, and whose process is gone, is
+// interrupted from now on.
+func (h *history) keep(rec *record) {
+	h.mu.Lock()
+	alive := rec.State.Done() || h.journal.alive(rec.Owner)
+	h.mu.Unlock()
+	if !alive {
+		rec.State, rec.Step, rec.Owner = StateInterrupted, "", ""
+		rec.Error = "the process that ran it is gone: it crashed or was killed, or the machine was"
+		rec.Ended = time.Now().UTC()
+		h.write(rec)
+	}
+	slim := *rec
+	slim.Log = nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known[rec.ID] = &slim
+}
+
+// save writes down a run that goes on.
+func (h *history) save(run Run, owner string) {
+	h.write(h.newRecord(run, owner))
+}
+
+// add takes a run that has ended.
+func (h *history) add(run Run) {
+	rec := h.newRecord(run, "")
+	h.mu.Lock()
+	h.known[run.ID] = rec // before it is written: it must be seen as ended at once
+	h.mu.Unlock()
+	slim := *rec
+	if err := h.write(rec); err != nil {
+		slim.unsaved = true
+	} else {
+		slim.Log = nil
+	}
+	h.mu.Lock()
+	h.known[run.ID] = &slim
+	h.mu.Unlock()
+	h.trim()
+}
+
+// newRecord makes a record; like all of them it never changes once others can see it.
+func (h *history) newRecord(run Run, owner string) *record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return &record{Run: run, Owner: owner, key: path.Join(historyRoot, safeName(h.host), run.ID+".json")}
+}
+
+func (h *history) write(rec *record) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	data, err := json.Marshal(rec)
+	if err == nil {
+		err = h.usedStore().Store(ctx, rec.key, data)
+	}
+	if err != nil {
+		h.log.logger().Error("cannot keep a run in the history; it itself is not affected", "run", rec.ID, "error", err)
+	}
+	return err
+}
+
+func (h *history) usedStore() Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.store
+}
+
+// list returns what is known, newest first, without logs. Runs of other processes are looked at again until they end.
+func (h *history) list() []Run {
+	h.mu.Lock()
+	all := make([]*record, 0, len(h.known))
+	for _, rec := range h.known {
+		all = append(all, rec)
+	}
+	h.mu.Unlock()
+	runs := make([]Run, len(all))
+	for i, rec := range all {
+		if !rec.State.Done() {
+			rec = h.again(context.Background(), rec)
+		}
+		runs[i] = rec.Run
+		runs[i].Log = nil
+	}
+	sortRuns(runs)
+	return runs
+}
+
+// again reads a record again, with its log: for one that goes on in another process, and for the log.
+func (h *history) again(ctx context.Context, rec *record) *record {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	fresh, err := loadRecord(ctx, h.usedStore(), rec.key)
+	if err != nil {
+		return rec
+	}
+	if !rec.State.Done() {
+		h.keep(fresh)
+	}
+	return fresh
+}
+
+// get returns one run with its log.
+func (h *history) get(ctx context.Context, id string) (Run, bool) {
+	h.mu.Lock()
+	rec, found := h.known[id]
+	h.mu.Unlock()
+	if !found {
+		return Run{}, false
+	}
+	if !rec.unsaved && rec.Log == nil {
+		rec = h.again(ctx, rec)
+	}
+	return rec.Run, true
+}
+
+// trim forgets the oldest runs of each kind, job and repository, but never the newest ok one.
+func (h *history) trim() {
+	type group struct {
+		kind            Kind
+		job, repository string
+	}
+	count, good := map[group]int{}, map[group]bool{}
+	for _, run := range h.list() {
+		g := group{run.Kind, run.Job, run.Repository}
+		count[g]++
+		newestGood := run.State == StateOK && !good[g]
+		good[g] = good[g] || newestGood
+		if count[g] > historyKept && !newestGood && run.State.Done() {
+			h.forget(run.ID)
+		}
+	}
+}
+
+func (h *history) forget(id string) {
+	h.mu.Lock()
+	rec, store := h.known[id], h.store
+	delete(h.known, id)
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	if err := store.Delete(ctx, rec.key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.log.logger().Warn("cannot remove an old run from the history", "run", id, "error", err)
+	}
+}
+
+// sortRuns puts the newest first.
+func sortRuns(runs []Run) {
+	slices.SortFunc(runs, func(a, b Run) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(b.ID, a.ID))
+	})
+}

@@ -1,0 +1,221 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// JobStatus is a job as a list shows it.
+type JobStatus struct {
+	Name       string         `json:"name"`
+	Enabled    bool           `json:"enabled"`
+	Repository string         `json:"repository"`
+	Sources    []SourceStatus `json:"sources"`
+	Running    *Run           `json:"running,omitempty"`
+	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
+	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
+}
+
+// SourceStatus is a source in a JobStatus.
+type SourceStatus struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+}
+
+// Jobs lists the jobs in the order of the configuration. It asks no storage.
+func (s *Service) Jobs(ctx context.Context) ([]JobStatus, error) {
+	c, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	runs := s.allRuns()
+	jobs := make([]JobStatus, len(c.Jobs))
+	for i, j := range c.Jobs {
+		jobs[i] = jobStatus(c, j, runs)
+	}
+	return jobs, nil
+}
+
+// Job is one of Jobs.
+func (s *Service) Job(ctx context.Context, name string) (JobStatus, error) {
+	c, err := s.current()
+	if err != nil {
+		return JobStatus{}, err
+	}
+	j, err := c.job(name)
+	if err != nil {
+		return JobStatus{}, err
+	}
+	return jobStatus(c, j, s.allRuns()), nil
+}
+
+// jobStatus picks what concerns a job from runs, newest first.
+func jobStatus(c *setup, j Job, runs []Run) JobStatus {
+	r, _ := c.repository(j.To) // checked when it was attached
+	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Sources: make([]SourceStatus, len(j.Sources))}
+	for i, s := range j.Sources {
+		status.Sources[i] = SourceStatus{s.Name, s.Kind}
+	}
+	for _, run := range runs {
+		if run.Kind != KindBackup || run.Job != j.Name {
+			continue
+		}
+		if !run.State.Done() && status.Running == nil {
+			status.Running = &run
+		}
+		if run.State.Done() && status.LastRun == nil {
+			status.LastRun = &run
+		}
+		if run.State == StateOK {
+			status.LastGood = run.Ended
+			break
+		}
+	}
+	return status
+}
+
+// Backup starts a backup of a job and returns at once. by says who asked. ErrNotFound; ErrConflict (with the running
+// run) when this job is being backed up already.
+func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) {
+	c, err := s.current()
+	if err != nil {
+		return Run{}, err
+	}
+	j, err := c.job(job)
+	if err != nil {
+		return Run{}, err
+	}
+	v, err := s.vaultIn(c, j.To)
+	if err != nil {
+		return Run{}, err
+	}
+	clash := func(r Run) bool { return r.Kind == KindBackup && r.Job == job }
+	run, err := s.start(c, by, Run{Kind: KindBackup, Job: job, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
+		return (&backupRun{runner: r, vault: v, job: j}).do(ctx)
+	})
+	if err == nil {
+		s.audit(by, "backup asked for", "job", job, "run", run.ID)
+	}
+	return run, err
+}
+
+// RunFilter narrows down runs.
+type RunFilter struct {
+	Job   string
+	Kind  Kind
+	Limit int // 0 = 100
+}
+
+// Runs lists runs, newest first, those going on included.
+func (s *Service) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	runs := slices.DeleteFunc(s.allRuns(), func(r Run) bool {
+		return f.Job != "" && r.Job != f.Job || f.Kind != "" && r.Kind != f.Kind
+	})
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	return runs[:min(len(runs), f.Limit)], nil
+}
+
+// allRuns is everything that is known, newest first.
+func (s *Service) allRuns() []Run {
+	s.mu.Lock()
+	active := make(map[string]*runner, len(s.active))
+	for id, r := range s.active {
+		active[id] = r
+	}
+	s.mu.Unlock()
+	runs := slices.DeleteFunc(s.history.list(), func(r Run) bool { return active[r.ID] != nil })
+	for _, r := range active {
+		runs = append(runs, r.snapshot())
+	}
+	sortRuns(runs)
+	return runs
+}
+
+// Run is one run with its log.
+func (s *Service) Run(ctx context.Context, id string) (Run, error) {
+	if r := s.running(id); r != nil {
+		run := r.snapshot()
+		run.Log = r.lines.all()
+		return run, nil
+	}
+	if run, found := s.history.get(ctx, id); found {
+		return run, nil
+	}
+	return Run{}, fmt.Errorf("%w: no run %q is known; the newest %d of each job and kind are kept", ErrNotFound, id, historyKept)
+}
+
+func (s *Service) running(id string) *runner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active[id]
+}
+
+// watchInterval is how often a run is looked at while it is watched.
+const watchInterval = 250 * time.Millisecond
+
+// Watch yields the run, without its log, whenever it changed, at most a few times a second, until it has ended or ctx
+// is done; the last value is the ended run.
+func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] {
+	return func(yield func(Run, error) bool) {
+		var last Run
+		for {
+			r := s.running(id)
+			run, err := s.Run(ctx, id)
+			run.Log = nil
+			if err != nil {
+				yield(Run{}, err)
+				return
+			}
+			if !reflect.DeepEqual(run, last) && !yield(run, nil) || run.State.Done() {
+				return
+			}
+			last = run
+			if err := awaitChange(ctx, r); err != nil {
+				yield(run, err)
+				return
+			}
+		}
+	}
+}
+
+// awaitChange waits for the end of a run, if it is one of this process, or for the time to look again.
+func awaitChange(ctx context.Context, r *runner) error {
+	var ended chan struct{}
+	if r != nil {
+		ended = r.ended
+	}
+	timer := time.NewTimer(watchInterval)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Cancel asks a run to end. It returns at once. ErrNotFound; ErrConflict when it has ended, or goes on in another
+// process.
+func (s *Service) Cancel(ctx context.Context, by, id string) error {
+	run, err := s.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	if run.State.Done() {
+		return fmt.Errorf("%w: run %s has ended: %s", ErrConflict, id, run.State)
+	}
+	r := s.running(id)
+	if r == nil {
+		return fmt.Errorf("%w: run %s goes on in another process; cancel it there", ErrConflict, id)
+	}
+	r.cancel(fmt.Errorf("%w by %s", errCancelled, by))
+	s.audit(by, "run cancelled", "run", id)
+	return nil
+}

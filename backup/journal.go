@@ -1,0 +1,223 @@
+package backup
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// journal is this process's list of what it must not leave behind: locks in repositories and groups of child
+// processes. It is one file per process in DataDir/journal, since a command line may work beside the server. The
+// process holds a lock of the operating system on its file for as long as it lives, so that others can tell, even from
+// another container, whether it does; what it says about itself (boot, process ID, start time) must agree.
+//
+// The file is a header and one line per event. It begins under a temporary name and gets its own when it is locked and
+// has its header. It is written before the thing that it tells of is done, and cut back to the header whenever nothing
+// is left. A line that a crash tore is the last one and is passed over.
+//
+//	{"boot":"…","pid":7,"start":123,"namespace":"pid:[4026531836]"}
+//	{"lock":"<id>","at":"/srv/backups"}
+//	{"group":4711,"start":456}
+//	{"ended":4711}
+//	{"unlock":"<id>"}
+type journal struct {
+	dir string // "" keeps no journal
+	log *slog.Logger
+
+	mu   sync.Mutex
+	file *os.File // open since the first entry
+	name string
+	head int64 // length of the header
+	left leftover
+}
+
+// event is a line of a journal.
+type event struct {
+	Lock   *repo.ID `json:"lock,omitempty"`
+	At     string   `json:"at,omitempty"`
+	Unlock *repo.ID `json:"unlock,omitempty"`
+	Group  int      `json:"group,omitempty"`
+	Start  uint64   `json:"start,omitempty"`
+	Ended  int      `json:"ended,omitempty"`
+}
+
+// leftover is what a journal says that exists.
+type leftover struct {
+	locks  map[repo.ID]string // locations
+	groups map[int]uint64     // start times of the leaders; 0 when unknown
+}
+
+func newLeftover() leftover { return leftover{map[repo.ID]string{}, map[int]uint64{}} }
+
+func (l leftover) empty() bool { return len(l.locks) == 0 && len(l.groups) == 0 }
+
+func (l leftover) apply(e event) {
+	switch {
+	case e.Lock != nil:
+		l.locks[*e.Lock] = e.At
+	case e.Unlock != nil:
+		delete(l.locks, *e.Unlock)
+	case e.Group != 0:
+		l.groups[e.Group] = e.Start
+	case e.Ended != 0:
+		delete(l.groups, e.Ended)
+	}
+}
+
+// newJournal prepares a journal in dataDir; nothing is written before the first entry.
+func newJournal(dataDir string, log *slog.Logger) *journal {
+	j := &journal{log: log, left: newLeftover()}
+	if dataDir != "" {
+		j.dir = filepath.Join(dataDir, "journal")
+	}
+	return j
+}
+
+// id names this process's journal, by which others can ask whether the process lives. "" when there is none.
+func (j *journal) id() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.begin(); err != nil {
+		return ""
+	}
+	return j.name
+}
+
+// begin makes the file. The caller holds j.mu.
+func (j *journal) begin() (err error) {
+	if j.file != nil || j.dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(j.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := lockFile(f); err != nil {
+		j.log.Debug("this file system has no locks: leftovers of a crash are recognised by process IDs only", "error", err)
+	}
+	header, err := json.Marshal(thisProcess())
+	if err != nil {
+		return err
+	}
+	header = append(header, '\n')
+	if _, err := f.Write(header); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%d-%x", os.Getpid(), randomBytes(4))
+	err = errors.Join(f.Sync(), os.Rename(f.Name(), filepath.Join(j.dir, name+journalSuffix)), syncDir(j.dir))
+	if err != nil {
+		return err
+	}
+	j.file, j.name, j.head = f, name, int64(len(header))
+	return nil
+}
+
+const journalSuffix = ".json"
+
+// note writes an event down. The caller holds j.mu.
+func (j *journal) note(e event, durable bool) error {
+	if err := j.begin(); err != nil {
+		return err
+	}
+	j.left.apply(e)
+	if j.file == nil {
+		return nil
+	}
+	if j.left.empty() {
+		if err := j.file.Truncate(j.head); err != nil {
+			return err
+		}
+		_, err := j.file.Seek(j.head, io.SeekStart)
+		return err
+	}
+	if err := appendEvent(j.file, e); err != nil {
+		return err
+	}
+	if durable {
+		return j.file.Sync()
+	}
+	return nil
+}
+
+func appendEvent(f *os.File, e event) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return err
+}
+
+// lockJournal tells the journal of the locks in one repository.
+type lockJournal struct {
+	*journal
+	location string
+}
+
+var _ repo.LockJournal = lockJournal{}
+
+// Add makes a power cut no excuse: the line is durable before the lock is written.
+func (l lockJournal) Add(id repo.ID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.note(event{Lock: &id, At: l.location}, true); err != nil {
+		return fmt.Errorf("note the own lock in %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+// Remove may be lost: removing a lock that is gone is no error.
+func (l lockJournal) Remove(id repo.ID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.note(event{Unlock: &id}, false)
+}
+
+// Started implements ProcessJournal.
+func (j *journal) Started(pgid int) (ended func()) {
+	start, _ := startTime(pgid)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.note(event{Group: pgid, Start: start}, false); err != nil {
+		j.log.Warn("cannot note a child process; after a crash it would have to be ended by hand", "error", err)
+	}
+	return sync.OnceFunc(func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if err := j.note(event{Ended: pgid}, false); err != nil {
+			j.log.Warn("cannot note the end of a child process", "error", err)
+		}
+	})
+}
+
+var _ ProcessJournal = (*journal)(nil)
+
+// close removes the file, unless something is left.
+func (j *journal) close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil || !j.left.empty() {
+		return
+	}
+	path := filepath.Join(j.dir, j.name+journalSuffix)
+	if err := errors.Join(j.file.Close(), os.Remove(path)); err != nil {
+		j.log.Warn("cannot remove the journal", "error", err)
+	}
+	j.file = nil
+}

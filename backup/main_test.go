@@ -1,0 +1,17 @@
+package backup_test
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	// A lock in a repository listens for SIGHUP. The first listener of a process starts a goroutine that stays: not in
+	// the bubble of a test.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,94 @@
+package backup
+
+import (
+	"context"
+)
+
+// RepositoryStatus is a repository as a list shows it. It asks no storage.
+type RepositoryStatus struct {
+	Name              string `json:"name"`
+	Location          string `json:"location"`
+	ID                string `json:"id,omitempty"`                 // once it was opened
+	GeneratedPassword string `json:"generated_password,omitempty"` // path of the file, when we made the password
+	LastCheck         *Run   `json:"last_check,omitempty"`
+}
+
+// Repositories lists the repositories.
+func (s *Service) Repositories(ctx context.Context) ([]RepositoryStatus, error) {
+	c, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	runs := s.allRuns()
+	all := make([]RepositoryStatus, len(c.Repositories))
+	for i, r := range c.Repositories {
+		if all[i], err = s.repositoryStatus(c, r, runs); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (s *Service) repositoryStatus(c *setup, r RepositoryConfig, runs []Run) (RepositoryStatus, error) {
+	v, err := s.vaultIn(c, r.Name)
+	if err != nil {
+		return RepositoryStatus{}, err
+	}
+	status := RepositoryStatus{Name: r.Name, Location: v.location}
+	if id := v.id.Load(); id != nil {
+		status.ID = *id
+	}
+	if len(r.Password) == 0 {
+		status.GeneratedPassword = generatedPassword(c.DataDir, v.location)
+	}
+	for _, run := range runs {
+		if run.Kind == KindCheck && run.Repository == r.Name && run.State.Done() {
+			status.LastCheck = &run
+			break
+		}
+	}
+	return status, nil
+}
+
+// InitRepository creates a repository. repo.ErrExists when it is there. One that was there and is gone is forgotten.
+func (s *Service) InitRepository(ctx context.Context, by, name string) (RepositoryStatus, error) {
+	c, err := s.current()
+	if err != nil {
+		return RepositoryStatus{}, err
+	}
+	r, err := c.repository(name)
+	if err != nil {
+		return RepositoryStatus{}, err
+	}
+	v, err := s.vaultIn(c, r.Name)
+	if err != nil {
+		return RepositoryStatus{}, err
+	}
+	s.audit(by, "creation of a repository asked for", "repository", r.Name, "location", v.location)
+	if _, err := v.open(ctx, c, createAnew); err != nil {
+		return RepositoryStatus{}, err
+	}
+	return s.repositoryStatus(c, r, s.allRuns())
+}
+
+// CheckRequest asks for a check of a repository.
+type CheckRequest struct {
+	Repository string `json:"repository"` // default "default", or the only one
+	ReadData   bool   `json:"read_data"`
+}
+
+// Check starts a check and returns at once. ErrConflict (with the running run) when this repository is being checked.
+func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, error) {
+	c, v, err := s.vault(q.Repository)
+	if err != nil {
+		return Run{}, err
+	}
+	clash := func(r Run) bool { return r.Kind == KindCheck && r.Repository == v.name }
+	run, err := s.start(c, by, Run{Kind: KindCheck, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
+		return checkRun{r, v, q.ReadData}.do(ctx)
+	})
+	if err == nil {
+		s.audit(by, "check asked for", "repository", v.name, "read_data", q.ReadData, "run", run.ID)
+	}
+	return run, err
+}

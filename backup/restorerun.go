@@ -1,0 +1,249 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// RestoreRequest asks for a restore: either as files below Target, or through the source into a new Place.
+type RestoreRequest struct {
+	Repository string `json:"repository"`
+	Snapshot   string `json:"snapshot"`         // ID, prefix, or "latest" (then Job is needed)
+	Job        string `json:"job,omitempty"`    // narrows "latest"
+	Path       string `json:"path,omitempty"`   // part, or a path in it; empty = the whole snapshot
+	Target     string `json:"target,omitempty"` // absolute path of a folder, created when missing; nothing in it is overwritten
+	Place      string `json:"place,omitempty"`  // for the source: a new database's name, a new file's path; needs Path = one part
+}
+
+// check refuses what makes no sense.
+func (q RestoreRequest) check() error {
+	switch {
+	case q.Snapshot == "":
+		return fmt.Errorf("%w: which snapshot is to be restored?", ErrInvalid)
+	case q.Snapshot == "latest" && q.Job == "":
+		return fmt.Errorf("%w: latest of which job?", ErrInvalid)
+	case (q.Target == "") == (q.Place == ""):
+		return fmt.Errorf("%w: say either a target, to restore files into that folder, or a place, to restore through the source",
+			ErrInvalid)
+	case q.Target != "" && !filepath.IsAbs(q.Target):
+		return fmt.Errorf("%w: the target %q is not an absolute path", ErrInvalid, q.Target)
+	case q.Place != "" && q.Path == "":
+		return fmt.Errorf("%w: restoring through a source needs the path of one part", ErrInvalid)
+	}
+	return nil
+}
+
+// Restore starts a restore and returns at once. ErrInvalid, ErrNotFound.
+func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run, error) {
+	if err := q.check(); err != nil {
+		return Run{}, err
+	}
+	c, v, err := s.vault(q.Repository)
+	if err != nil {
+		return Run{}, err
+	}
+	never := func(Run) bool { return false }
+	run, err := s.start(c, by, Run{Kind: KindRestore, Job: q.Job, Repository: v.name}, never, func(ctx context.Context, r *runner) error {
+		return (&restoreRun{runner: r, vault: v, request: q}).do(ctx)
+	})
+	if err == nil {
+		s.audit(by, "restore asked for", "repository", v.name, "snapshot", q.Snapshot, "path", q.Path, "target", q.Target,
+			"place", q.Place, "run", run.ID)
+	}
+	return run, err
+}
+
+// restoreRun gives something back, under a shared lock. Everything that can be known to fail fails before the target
+// is touched.
+type restoreRun struct {
+	*runner
+	vault    *vault
+	request  RestoreRequest
+	repo     *repo.Repository
+	snapshot repo.Snapshot
+	total    int64 // bytes to restore
+	done     atomic.Int64
+}
+
+func (x *restoreRun) do(ctx context.Context) error {
+	ctx, stop := x.begin(ctx, DefaultTimeout)
+	defer stop()
+	x.setStep("opening the repository")
+	var err error
+	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
+		return because(ctx, err)
+	}
+	lock, err := x.vault.lock(ctx, x.repo, x.runner)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer x.unlock(lock)
+	return because(lock.Context(), x.restore(lock.Context()))
+}
+
+func (x *restoreRun) restore(ctx context.Context) (err error) {
+	x.setStep("loading the index")
+	if x.snapshot, err = x.repo.FindSnapshot(ctx, x.request.Snapshot, filterFor(x.request.Job)); err != nil {
+		return err
+	}
+	x.update(func(run *Run) {
+		run.Snapshot = x.snapshot.ID.String()
+		if run.Job == "" {
+			run.Job = jobOf(x.snapshot)
+		}
+	})
+	if err := x.repo.LoadIndex(ctx); err != nil {
+		return x.vault.explain(err)
+	}
+	x.vault.indexed.Store(true)
+	node, full, err := resolve(ctx, x.repo, x.snapshot, x.request.Path)
+	if err != nil {
+		return err
+	}
+	if x.request.Place != "" {
+		return x.throughSource(ctx, node, full)
+	}
+	return x.intoFolder(ctx, node)
+}
+
+// intoFolder restores files below the target.
+func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
+	nodes := []repo.Node{node}
+	if node.Name == "" { // the whole snapshot: what is at its top
+		var err error
+		if nodes, err = x.repo.LoadTree(ctx, *node.Subtree); err != nil {
+			return err
+		}
+	}
+	if err := x.preflight(ctx, nodes); err != nil {
+		return err
+	}
+	if err := requireSpace(x.request.Target, x.total); err != nil {
+		return err
+	}
+	root, err := openTarget(x.request.Target, nodes)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	marked, err := x.mark(root)
+	if err != nil {
+		return err
+	}
+	x.setStep("restoring into " + x.request.Target)
+	for _, n := range nodes {
+		done, err := fsnode.Restore(ctx, x.repo, n, root, fsnode.RestoreOptions{Log: x.log, Progress: func(n int64) { x.done.Add(n) }})
+		for _, note := range done.Notes {
+			x.log.Warn(note)
+		}
+		if err != nil {
+			return fmt.Errorf("%w; what was restored so far is in %s, and %s there tells that it is not whole", err,
+				x.request.Target, marked)
+		}
+		x.log.Info("restored "+n.Name, "files", done.Files, "folders", done.Folders, "others", done.Others, "bytes", done.Bytes)
+	}
+	return root.Remove(marked)
+}
+
+// preflight makes sure that everything which will be read is indexed and of the right size, and adds it up.
+func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
+	x.setStep("looking whether everything is there")
+	linked := map[[2]uint64]bool{} // files with several names are written once
+	count := func(path string, n repo.Node) error {
+		if n.Type != "file" {
+			return nil
+		}
+		f, err := x.repo.OpenFile(ctx, n)
+		if err != nil {
+			return fmt.Errorf("%s: %w; nothing was restored", path, err)
+		}
+		defer f.Close()
+		inode := [2]uint64{n.DeviceID, n.Inode}
+		if n.Links < 2 || n.Inode == 0 || !linked[inode] {
+			x.total += f.Size()
+		}
+		if n.Links > 1 {
+			linked[inode] = true
+		}
+		return nil
+	}
+	for _, n := range nodes {
+		if err := count(n.Name, n); err != nil {
+			return err
+		}
+		if n.Subtree == nil {
+			continue
+		}
+		for e, err := range x.repo.Walk(ctx, *n.Subtree) {
+			if err == nil {
+				err = count(n.Name+"/"+e.Path, e.Node)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	x.setProgress(func() Progress { return Progress{Bytes: x.done.Load(), Total: x.total} })
+	return nil
+}
+
+// requireSpace compares with what is free where the target is, or will be.
+func requireSpace(target string, need int64) error {
+	existing := target
+	for {
+		if _, err := os.Stat(existing); err == nil || existing == filepath.Dir(existing) {
+			break
+		}
+		existing = filepath.Dir(existing)
+	}
+	if free, known := freeSpace(existing); known && need > free {
+		return fmt.Errorf("the restore needs %s, and at %s only %s are free: make room, or choose another target",
+			humanize.IBytes(uint64(need)), existing, humanize.IBytes(uint64(max(free, 0))))
+	}
+	return nil
+}
+
+// openTarget makes the target folder when it is missing, and refuses one in which something of these names exists.
+func openTarget(target string, nodes []repo.Node) (*os.Root, error) {
+	if fi, err := os.Stat(target); err == nil && !fi.IsDir() {
+		return nil, fmt.Errorf("%w: the target %s is not a folder", ErrConflict, target)
+	}
+	if err := os.MkdirAll(target, 0o700); err != nil {
+		return nil, fmt.Errorf("make the target: %w", err)
+	}
+	root, err := os.OpenRoot(target)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		if _, err := root.Lstat(n.Name); !errors.Is(err, fs.ErrNotExist) {
+			root.Close()
+			return nil, fmt.Errorf("%w: %s exists, and nothing is overwritten: choose another target", ErrConflict,
+				filepath.Join(target, n.Name))
+		}
+	}
+	return root, nil
+}
+
+// mark puts a file into the target that stays there until the restore has ended well: after a crash it tells that the
+// rest is not whole.
+func (x *restoreRun) mark(root *os.Root) (string, error) {
+	name := "RESTORE-INCOMPLETE-" + x.run.ID + ".txt"
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("write into the target: %w", err)
+	}
+	_, err = fmt.Fprintf(f, "Run %s restores snapshot %s into this folder. While this file is here, that has not ended well, and\n"+
+		"what lies beside it is not whole.\n", x.run.ID, x.snapshot.ID)
+	return name, errors.Join(err, f.Sync(), f.Close())
+}

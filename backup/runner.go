@@ -1,0 +1,267 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// Why a run ended early: the causes of its context.
+var (
+	errCancelled   = errors.New("cancelled")
+	errInterrupted = errors.New("the server stopped")
+	errTimeout     = errors.New("timed out")
+)
+
+// runner is a run of this process.
+type runner struct {
+	service *Service
+	setup   *setup
+	title   string // names it for people
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	ended   chan struct{} // closed when the run is in the history
+	log     *slog.Logger
+	lines   runLog
+
+	mu       sync.Mutex
+	run      Run
+	progress func() Progress // asked whenever somebody looks; nil = run.Progress
+}
+
+// start makes a run and has work do it. While one that clashes with it is going on, it returns that one and ErrConflict.
+func (s *Service) start(c *setup, by string, run Run, clash func(Run) bool, work func(context.Context, *runner) error) (Run, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Run{}, ErrClosed
+	}
+	for _, r := range s.active {
+		if going := r.snapshot(); clash(going) && !going.State.Done() {
+			return going, fmt.Errorf("%w: %s is going on already", ErrConflict, r.title)
+		}
+	}
+	run.Created = s.now().UTC()
+	run.ID = s.newRunID(run.Created)
+	run.By, run.State = by, StateQueued
+	ctx, cancel := context.WithCancelCause(context.Background())
+	r := &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run}
+	r.log = slog.New(&runHandler{lines: &r.lines, next: s.log.logger().With("run", run.ID, "job", run.Job).Handler()})
+	s.active[run.ID] = r
+	s.runs.Go(func() { r.do(work) })
+	return r.snapshot(), nil
+}
+
+// newRunID makes an ID that sorts by time: the second, and the fraction of it in 1/65536. The caller holds s.mu.
+func (s *Service) newRunID(t time.Time) string {
+	for tick := int64(t.Nanosecond()) << 16 / int64(time.Second); ; tick++ {
+		id := fmt.Sprintf("%s-%04x", t.UTC().Format("20060102t150405z"), tick)
+		if s.active[id] == nil && !s.history.has(id) {
+			return id
+		}
+	}
+}
+
+// do is the life of a run.
+func (r *runner) do(work func(context.Context, *runner) error) {
+	defer r.cancel(nil)
+	h := r.service.history
+	h.save(r.snapshot(), r.service.journal.id())
+	err := func() (err error) {
+		defer recoverInto(&err, r.log)
+		return work(r.ctx, r)
+	}()
+	r.finish(err)
+	r.service.mu.Lock()
+	delete(r.service.active, r.run.ID)
+	r.service.mu.Unlock()
+}
+
+// begin ends the time in the queue: now the run works, and its time is limited.
+func (r *runner) begin(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	r.mu.Lock()
+	r.run.State, r.run.Started = StateRunning, r.service.now().UTC()
+	run := r.run
+	r.mu.Unlock()
+	r.service.history.save(run, r.service.journal.id())
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", errTimeout, limit))
+}
+
+// finish gives the run its outcome, once, and puts it into the history.
+func (r *runner) finish(err error) {
+	r.mu.Lock()
+	if r.run.State.Done() {
+		r.mu.Unlock()
+		return
+	}
+	if r.progress != nil {
+		r.run.Progress, r.progress = r.progress(), nil
+	}
+	r.run.State = r.outcome(err)
+	if err != nil {
+		r.run.Error = err.Error()
+		if r.run.Step != "" && errors.Is(err, errTimeout) {
+			r.run.Error += " while " + r.run.Step
+		}
+	}
+	r.run.Step, r.run.Ended = "", r.service.now().UTC()
+	run := r.run
+	r.mu.Unlock()
+	r.tell(run)
+	run.Log = r.lines.all()
+	r.service.history.add(run)
+	close(r.ended)
+}
+
+// outcome judges an error by why the run was told to end, if it was.
+func (r *runner) outcome(err error) State {
+	cause := context.Cause(r.ctx)
+	switch {
+	case err == nil:
+		return StateOK
+	case errors.Is(cause, errCancelled):
+		return StateCancelled
+	case errors.Is(cause, errInterrupted):
+		return StateInterrupted
+	}
+	return StateFailed
+}
+
+func (r *runner) tell(run Run) {
+	took := run.Ended.Sub(run.Created).Round(time.Millisecond)
+	switch run.State {
+	case StateOK:
+		r.log.Info(string(run.Kind)+" ended well", "took", took)
+	case StateFailed:
+		r.log.Error(string(run.Kind)+" failed", "took", took, "error", run.Error)
+	default:
+		r.log.Warn(string(run.Kind)+" was "+string(run.State), "took", took, "error", run.Error)
+	}
+}
+
+// snapshot is the run as it stands, without its log.
+func (r *runner) snapshot() Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run := r.run
+	if r.progress != nil {
+		run.Progress = r.progress()
+	}
+	return run
+}
+
+// update changes the run.
+func (r *runner) update(f func(*Run)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.run.State.Done() {
+		f(&r.run)
+	}
+}
+
+func (r *runner) setStep(step string) { r.update(func(run *Run) { run.Step = step }) }
+
+func (r *runner) setProgress(f func() Progress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.run.State.Done() {
+		r.progress = f
+	}
+}
+
+func runTitle(run Run) string {
+	of := "repository " + run.Repository
+	if run.Job != "" {
+		of = "job " + run.Job
+	}
+	return fmt.Sprintf("%s of %s (run %s)", run.Kind, of, run.ID)
+}
+
+// because says why a source or the repository failed: when they were told to stop, that is the reason, and what they
+// said about it comes after it.
+func because(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil || cause == nil || errors.Is(err, cause):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return cause
+	}
+	return fmt.Errorf("%w: %v", cause, err)
+}
+
+// task is what the run lends to a source.
+func (r *runner) task() *Task { return &Task{Log: r.log, Journal: r.service.journal} }
+
+// guard runs what a source does: a panic becomes an error, and one that does not end although ctx is done is left
+// behind after the grace, so that its run ends, gives up its lock and lets the next one in.
+func (r *runner) guard(ctx context.Context, what string, f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("its goroutine ended")
+		defer func() { result <- err }()
+		defer recoverInto(&err, r.log)
+		err = f()
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(r.service.grace)
+	defer timer.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-timer.C:
+		r.log.Error("the source does not end; it is left behind", "doing", what)
+		return context.Cause(ctx)
+	}
+}
+
+func recoverInto(err *error, log *slog.Logger) {
+	if p := recover(); p != nil {
+		log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", p)
+	}
+}
+
+// The bounds of a run's log.
+const (
+	logLines  = 500
+	logLength = 4 << 10 // bytes of a line
+)
+
+// runLog keeps the last lines of a run.
+type runLog struct {
+	mu    sync.Mutex
+	lines []LogLine
+}
+
+func (l *runLog) add(line LogLine) {
+	if len(line.Text) > logLength {
+		cut := logLength
+		for !utf8.RuneStart(line.Text[cut]) {
+			cut--
+		}
+		line.Text = line.Text[:cut] + " …"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.lines) == logLines {
+		l.lines = append(l.lines[:0], l.lines[1:]...)
+	}
+	l.lines = append(l.lines, line)
+}
+
+func (l *runLog) all() []LogLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}

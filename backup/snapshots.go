@@ -1,0 +1,161 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// The tags of our snapshots. One without tagOurs belongs to no job.
+const (
+	tagOurs = "caddy-backup"
+	tagRun  = "run-"
+)
+
+// SnapshotQuery selects snapshots.
+type SnapshotQuery struct {
+	Repository string // default "default", or the only one
+	Job        string // all jobs, and what others wrote, when empty
+	Offset     int
+	Limit      int // 0 = all
+}
+
+// Snapshot is a snapshot as a list shows it.
+type Snapshot struct {
+	ID         string    `json:"id"`
+	StableID   string    `json:"stable_id"`
+	Time       time.Time `json:"time"`
+	Job        string    `json:"job,omitempty"` // empty: not made by us
+	Run        string    `json:"run,omitempty"`
+	Host       string    `json:"host"`
+	Paths      []string  `json:"paths"`
+	Tags       []string  `json:"tags"`
+	Size       int64     `json:"size"`               // bytes of all files; 0 when unknown
+	Added      int64     `json:"added"`              // bytes that were new then
+	Stored     int64     `json:"stored"`             // what they take
+	Parts      []Content `json:"parts,omitempty"`    // only when one snapshot is asked for
+	Manifest   *Manifest `json:"manifest,omitempty"` // only when one snapshot is asked for, and it is ours
+	Repository string    `json:"repository"`
+}
+
+// SnapshotList is a page of snapshots, newest first.
+type SnapshotList struct {
+	Total     int        `json:"total"`
+	Snapshots []Snapshot `json:"snapshots"`
+	Damaged   string     `json:"damaged,omitempty"` // snapshots that cannot be read, named
+}
+
+// Snapshots lists snapshots.
+func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList, error) {
+	c, v, err := s.vault(q.Repository)
+	if err != nil {
+		return SnapshotList{}, err
+	}
+	r, err := v.open(ctx, c, createNever)
+	if err != nil {
+		return SnapshotList{}, err
+	}
+	all, err := r.Snapshots(ctx)
+	list := SnapshotList{Snapshots: []Snapshot{}}
+	switch {
+	case errors.Is(err, repo.ErrDamaged):
+		list.Damaged = err.Error()
+	case err != nil:
+		return SnapshotList{}, v.explain(err)
+	}
+	if q.Job != "" {
+		all = slices.DeleteFunc(all, func(s repo.Snapshot) bool { return jobOf(s) != q.Job })
+	}
+	list.Total = len(all)
+	for _, s := range page(all, q.Offset, q.Limit) {
+		list.Snapshots = append(list.Snapshots, snapshotOf(v, s))
+	}
+	return list, nil
+}
+
+// page cuts a page out of all; limit 0 means to the end.
+func page[T any](all []T, offset, limit int) []T {
+	all = all[min(max(offset, 0), len(all)):]
+	if limit > 0 {
+		all = all[:min(limit, len(all))]
+	}
+	return all
+}
+
+// Snapshot finds one snapshot by ID, stable ID, prefix of either, or "latest" (of job, when given).
+func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Snapshot, error) {
+	c, v, err := s.vault(repository)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	var found Snapshot
+	err = v.read(ctx, c, func(r *repo.Repository) error {
+		raw, err := r.FindSnapshot(ctx, id, filterFor(job))
+		if err != nil {
+			return err
+		}
+		found = snapshotOf(v, raw)
+		found.Parts, found.Manifest, err = contents(ctx, r, raw)
+		return err
+	})
+	return found, err
+}
+
+// contents lists what is in the folder of a job, or at the top of a snapshot that is not ours.
+func contents(ctx context.Context, r *repo.Repository, s repo.Snapshot) ([]Content, *Manifest, error) {
+	if jobOf(s) == "" {
+		list, err := listFolder(ctx, r, s, repo.Node{Type: "dir", Subtree: &s.Tree}, "/", nil)
+		return list, nil, err
+	}
+	m, err := loadManifest(ctx, r, s)
+	if err != nil && !errors.Is(err, repo.ErrNotFound) && !errors.Is(err, repo.ErrUnsupported) {
+		return nil, nil, err
+	}
+	folder, path, err := resolve(ctx, r, s, "/"+jobOf(s))
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := listFolder(ctx, r, s, folder, path, m)
+	return list, m, err
+}
+
+// filterFor passes the snapshots of a job; all when it is "".
+func filterFor(job string) repo.SnapshotFilter {
+	if job == "" {
+		return repo.SnapshotFilter{}
+	}
+	return repo.SnapshotFilter{Paths: []string{"/" + job}, Tags: []string{tagOurs}}
+}
+
+// jobOf is the job that made a snapshot, or "" when none of ours did.
+func jobOf(s repo.Snapshot) string {
+	if len(s.Paths) != 1 || !slices.Contains(s.Tags, tagOurs) {
+		return ""
+	}
+	job, ok := strings.CutPrefix(s.Paths[0], "/")
+	if !ok || strings.Contains(job, "/") {
+		return ""
+	}
+	return job
+}
+
+func snapshotOf(v *vault, s repo.Snapshot) Snapshot {
+	out := Snapshot{
+		ID: s.ID.String(), StableID: s.StableID().String(), Time: s.Time, Job: jobOf(s), Host: s.Hostname,
+		Paths: append([]string{}, s.Paths...), Tags: append([]string{}, s.Tags...), Repository: v.name,
+	}
+	for _, tag := range s.Tags {
+		if run, ok := strings.CutPrefix(tag, tagRun); ok && out.Job != "" {
+			out.Run = run
+		}
+	}
+	if s.Summary != nil {
+		out.Size, out.Added = int64(s.Summary.TotalBytesProcessed), int64(s.Summary.DataAdded)
+		out.Stored = int64(s.Summary.DataAddedPacked)
+	}
+	return out
+}

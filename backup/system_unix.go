@@ -1,0 +1,41 @@
+//go:build linux || darwin || freebsd
+
+package backup
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile takes an exclusive lock on an open file, which ends with the process at the latest. free is false when
+// another process holds it; an error means that this file system has no locks.
+func lockFile(f *os.File) (free bool, err error) {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// killGroup ends a group of processes at once.
+func killGroup(pgid int) { unix.Kill(-pgid, unix.SIGKILL) }
+
+// syncDir makes the names in a folder durable.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// freeSpace is how many bytes we can still write below an existing path; false when that is not known.
+func freeSpace(path string) (int64, bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, false
+	}
+	return int64(st.Bavail) * int64(st.Bsize), true
+}

@@ -1,0 +1,276 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os/user"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// vault is a repository that this process keeps open over reloads, with its key and its index in memory. Its identity
+// is its name, the location, the password and the options: a change of any makes another vault, but the gate stays, since
+// it belongs to the location.
+type vault struct {
+	service  *Service
+	name     string
+	location string
+	dataDir  string
+	password []byte // empty: generated
+	base     repo.Options
+	storage  *liveStorage
+	gate     *gate
+
+	opening chan struct{}    // holds a token while somebody opens
+	repo    *repo.Repository // nil: not open; under opening
+	config  []byte           // the stored config of repo; under opening
+	id      atomic.Pointer[string]
+	indexed atomic.Bool // the index was loaded
+}
+
+// identity tells vaults apart. The password is in it as a hash only.
+func identity(r RepositoryConfig) string {
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%d", r.Name, r.Storage.Location(), repo.Hash(r.Password), r.Compression, r.PackSize)
+}
+
+// vaultOf returns the vault of a repository, making it at first use. The caller holds s.mu.
+func (s *Service) vaultOf(c *setup, r RepositoryConfig) *vault {
+	key := identity(r)
+	if v := s.vaults[key]; v != nil {
+		return v
+	}
+	location := r.Storage.Location()
+	if s.gates[location] == nil {
+		s.gates[location] = &gate{}
+	}
+	v := &vault{
+		service: s, name: r.Name, location: location, dataDir: c.DataDir, password: r.Password,
+		storage: &liveStorage{}, gate: s.gates[location], opening: make(chan struct{}, 1),
+	}
+	v.storage.set(r.Storage)
+	v.base = s.options(repo.Options{
+		Logger: s.log.logger().With("repository", r.Name), Compression: r.Compression, PackSize: r.PackSize,
+		Location: location, Journal: lockJournal{s.journal, location},
+	})
+	s.vaults[key] = v
+	return v
+}
+
+// vault finds a repository of the current configuration.
+func (s *Service) vault(name string) (*setup, *vault, error) {
+	c, err := s.current()
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := s.vaultIn(c, name)
+	return c, v, err
+}
+
+func (s *Service) vaultIn(c *setup, name string) (*vault, error) {
+	r, err := c.repository(name)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.vaultOf(c, r), nil
+}
+
+// open returns the open repository. It looks every time whether the one that it knows is still there: a disk that is
+// not mounted any more must not be written to. With create, one that never was is made.
+func (v *vault) open(ctx context.Context, c *setup, create creation) (*repo.Repository, error) {
+	select {
+	case v.opening <- struct{}{}:
+		defer func() { <-v.opening }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	config, err := v.storedConfig(ctx)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.close()
+		return v.missing(ctx, c, create)
+	case err != nil:
+		return nil, v.explain(err)
+	case create == createAnew:
+		return nil, v.explain(repo.ErrExists)
+	case v.repo != nil && bytes.Equal(config, v.config):
+		return v.repo, nil
+	}
+	v.close()
+	return v.load(ctx, c, config)
+}
+
+// storedConfig reads the file whose presence makes a repository; an empty one is none.
+func (v *vault) storedConfig(ctx context.Context) ([]byte, error) {
+	config, err := v.storage.Get(ctx, "config", 0, -1)
+	if err == nil && len(config) == 0 {
+		err = fs.ErrNotExist
+	}
+	return config, err
+}
+
+// load opens what is there, and compares it with what was there before.
+func (v *vault) load(ctx context.Context, c *setup, config []byte) (*repo.Repository, error) {
+	password, err := v.knownPassword()
+	if err != nil {
+		return nil, err
+	}
+	r, err := repo.Open(ctx, v.storage, password, v.base)
+	if err != nil {
+		return nil, v.explain(err)
+	}
+	if err := v.recognise(ctx, c, r.Config().ID); err != nil {
+		return nil, err
+	}
+	v.keep(r, config)
+	return r, nil
+}
+
+func (v *vault) keep(r *repo.Repository, config []byte) {
+	id := r.Config().ID
+	v.repo, v.config = r, config
+	v.id.Store(&id)
+	v.indexed.Store(false)
+}
+
+func (v *vault) close() {
+	v.repo, v.config = nil, nil
+	v.id.Store(nil)
+}
+
+// knownPassword is the configured password, or the one that was generated for this place.
+func (v *vault) knownPassword() ([]byte, error) {
+	if len(v.password) > 0 {
+		return v.password, nil
+	}
+	path := generatedPassword(v.dataDir, v.location)
+	if path == "" {
+		return nil, fmt.Errorf("repository %q at %s exists, but no `password` is configured, and none was generated for it on this "+
+			"machine: write `password` into the configuration: %w", v.name, v.location, repo.ErrWrongPassword)
+	}
+	return readPassword(path)
+}
+
+// lock takes a shared lock, once what an own dead process left is away. While somebody else holds an exclusive one it
+// waits, and says so in the run's step.
+func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (*repo.Lock, error) {
+	s := v.service
+	if err := s.journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
+		run.log.Warn("cannot clean up behind a dead process", "error", err)
+	}
+	for waited := time.Duration(0); ; waited += s.lockPoll {
+		lock, err := r.Lock(ctx, false)
+		if err == nil {
+			return lock, nil
+		}
+		locked, isLocked := errors.AsType[*repo.LockedError](err)
+		if !isLocked || waited >= s.lockWait {
+			return nil, v.explain(err)
+		}
+		if waited == 0 {
+			run.log.Info("waiting for a lock of others", "lock", locked.Error())
+		}
+		run.setStep("waiting: " + locked.Error())
+		if err := sleep(ctx, s.lockPoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// read has f read from the repository, without a lock. When something is not where the index in memory says, others
+// have written or pruned meanwhile: then the index is loaded again, and f once more.
+func (v *vault) read(ctx context.Context, c *setup, f func(*repo.Repository) error) error {
+	r, err := v.open(ctx, c, createNever)
+	if err != nil {
+		return err
+	}
+	fresh := !v.indexed.Load()
+	for {
+		if fresh {
+			if err := r.LoadIndex(ctx); err != nil {
+				return v.explain(err)
+			}
+			v.indexed.Store(true)
+		}
+		err := f(r)
+		stale := errors.Is(err, repo.ErrDamaged) || errors.Is(err, fs.ErrNotExist)
+		if err == nil || fresh || !stale {
+			return err
+		}
+		fresh = true
+	}
+}
+
+// explain says of an error which repository it is about, where that is, and the way out.
+func (v *vault) explain(err error) error {
+	way := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, repo.ErrWrongPassword):
+		way = "; correct `password` in the configuration"
+	case errors.Is(err, repo.ErrNoRepository):
+		way = "; the first backup makes it, or now: caddy backup init"
+	case errors.Is(err, repo.ErrDamaged):
+		way = "; bring the named file back from a copy of the repository, and run: caddy backup check"
+	}
+	at := ""
+	if !strings.Contains(err.Error(), v.location) {
+		at = " at " + v.location
+	}
+	return fmt.Errorf("repository %q%s: %w%s", v.name, at, err, way)
+}
+
+// userName names the user that we run as; "" when that cannot be found out.
+var userName = sync.OnceValue(func() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
+})
+
+// liveStorage is the storage of the current configuration under a vault that outlives configurations.
+type liveStorage struct {
+	to atomic.Pointer[Storage]
+}
+
+var _ repo.Storage = (*liveStorage)(nil)
+
+func (l *liveStorage) set(to Storage) { l.to.Store(&to) }
+
+func (l *liveStorage) Put(ctx context.Context, name string, data []byte) error {
+	return (*l.to.Load()).Put(ctx, name, data)
+}
+
+func (l *liveStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
+	return (*l.to.Load()).Get(ctx, name, off, n)
+}
+
+func (l *liveStorage) List(ctx context.Context, dir string) iter.Seq2[repo.FileInfo, error] {
+	return (*l.to.Load()).List(ctx, dir)
+}
+
+func (l *liveStorage) Delete(ctx context.Context, name string) error {
+	return (*l.to.Load()).Delete(ctx, name)
+}

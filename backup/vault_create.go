@@ -1,0 +1,163 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// creation says whether a repository that is missing may be made.
+type creation int
+
+const (
+	createNever creation = iota
+	createFirst          // when there never was one at this place
+	createAnew           // when there is none now; one that exists is an error
+)
+
+// memory is what we remember of the repository at a location, in the Store: that there was one, and which. Without it
+// an unmounted disk would look like a place for a new repository, and an older copy like the one we know.
+type memory struct {
+	Location string    `json:"location"`
+	ID       string    `json:"id"`
+	Seen     time.Time `json:"seen"`
+}
+
+func memoryKey(location string) string {
+	return "backup/repositories/" + locationKey(location) + ".json"
+}
+
+// remembered loads the memory; of a place that we never saw it is empty.
+func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) {
+	data, err := c.Store.Load(ctx, memoryKey(v.location))
+	if errors.Is(err, fs.ErrNotExist) {
+		return memory{}, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err != nil {
+		return memory{}, fmt.Errorf("cannot read what is remembered of it (%s): %w", memoryKey(v.location), err)
+	}
+	return m, nil
+}
+
+// remember notes that the repository is there. That this fails is no reason not to back up.
+func (v *vault) remember(ctx context.Context, c *setup, id string) {
+	data, err := json.Marshal(memory{Location: v.location, ID: id, Seen: v.service.now().UTC()})
+	if err == nil {
+		err = c.Store.Store(ctx, memoryKey(v.location), data)
+	}
+	if err != nil {
+		v.base.Logger.Warn("cannot remember the repository", "error", err)
+	}
+}
+
+// recognise compares the repository that was found with the one that is remembered.
+func (v *vault) recognise(ctx context.Context, c *setup, id string) error {
+	m, err := v.remembered(ctx, c)
+	if err != nil {
+		v.base.Logger.Warn("cannot tell whether it is the same repository as before", "error", err)
+		return nil
+	}
+	switch m.ID {
+	case id:
+		return nil
+	case "":
+		v.remember(ctx, c, id)
+		return nil
+	}
+	return fmt.Errorf("%w: repository %q at %s is another one than before: its ID is %s, it was %s: bring the right one back, or, "+
+		"if the change is meant, delete the key %s from Caddy's storage", ErrConflict, v.name, v.location, id, m.ID, memoryKey(v.location))
+}
+
+// missing handles a place without a repository: the rare case, in which two processes must not both make one.
+func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.Repository, error) {
+	m, err := v.remembered(ctx, c)
+	switch {
+	case m.ID != "" && create != createAnew:
+		return nil, v.gone(m)
+	case create == createNever:
+		return nil, v.explain(repo.ErrNoRepository)
+	case err != nil && create != createAnew: // one may have been here
+		return nil, fmt.Errorf("repository %q at %s is missing, and is not made: %w; to make it all the same, run: caddy backup init",
+			v.name, v.location, err)
+	}
+	unlock, err := lockFolder(ctx, v.dataDir, "creating.lock")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if config, err := v.storedConfig(ctx); err == nil && create != createAnew {
+		return v.load(ctx, c, config) // another process was faster
+	}
+	if err := v.requireEmpty(ctx); err != nil {
+		return nil, err
+	}
+	return v.create(ctx, c)
+}
+
+// gone is the error for a repository that was here.
+func (v *vault) gone(m memory) error {
+	return fmt.Errorf("repository %q (ID %.8s) is gone from %s: is the disk mounted, is the location right? "+
+		"To begin anew there, without the old backups, run: caddy backup init: %w", v.name, m.ID, v.location, repo.ErrNoRepository)
+}
+
+// requireEmpty refuses a place that holds other things. What is left of a repository is repo.Init's to judge.
+func (v *vault) requireEmpty(ctx context.Context) error {
+	for f, err := range v.storage.List(ctx, "") {
+		if err != nil {
+			return v.explain(err)
+		}
+		switch dir, _, _ := strings.Cut(f.Name, "/"); dir {
+		case "config", "keys", "data", "index", "snapshots", "locks":
+		default:
+			return fmt.Errorf("repository %q: %s holds other files (%s …) and no repository; use an empty place: %w", v.name, v.location,
+				f.Name, repo.ErrNoRepository)
+		}
+	}
+	return nil
+}
+
+// create makes the repository. A generated password is on disk before anything depends on it.
+func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) {
+	password, generated, err := v.newPassword()
+	if err != nil {
+		return nil, err
+	}
+	r, err := repo.Init(ctx, v.storage, password, v.base)
+	if err != nil {
+		return nil, v.explain(err)
+	}
+	config, err := v.storedConfig(ctx)
+	if err != nil {
+		return nil, v.explain(err)
+	}
+	log := v.base.Logger.With("location", v.location)
+	log.Info("repository created", "id", r.Config().ID)
+	if generated != "" {
+		log.Warn("its password was generated: save a copy of this file elsewhere, without it no backup can be read; and a "+
+			"repository on the same disk protects against nothing that takes the machine", "file", generated)
+	}
+	v.remember(ctx, c, r.Config().ID)
+	v.keep(r, config)
+	return r, nil
+}
+
+// newPassword is the password for a repository that is about to be made, and the file that it was generated into.
+func (v *vault) newPassword() (password []byte, generated string, err error) {
+	if len(v.password) > 0 {
+		return v.password, "", nil
+	}
+	if path := generatedPassword(v.dataDir, v.location); path != "" { // from a creation that did not end
+		password, err := readPassword(path)
+		return password, path, err
+	}
+	return generatePassword(v.dataDir, v.name, v.location)
+}
