@@ -1,6 +1,16 @@
 package repo
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
 
 // CheckOptions choose how deep a check goes.
 type CheckOptions struct {
@@ -44,8 +54,160 @@ func (r *CheckReport) Errors() int {
 }
 
 // Check verifies the structure of the whole repository (and, with ReadData, every byte of every pack). It never stops
-// at the first problem. The error is about a check that could not be done; what it found is in the report. It takes no
-// lock; call it under a shared one.
+// at the first problem. The error is about a check that could not be done; what it found is in the report.
+//
+// It takes no lock; call it under a shared one. That lets backups go on meanwhile: snapshots are listed first, then
+// the index is loaded, then packs are listed, so that whatever a snapshot needs was there before we look for it, and
+// what came later is at worst a pack that no index lists yet.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (*CheckReport, error) {
-	panic("to come")
+	c := &checker{
+		opt: o, report: &CheckReport{Problems: []Problem{}},
+		// Nothing that memory holds is trusted: a damaged index file or snapshot could hide behind it.
+		repo: &Repository{storage: r.storage, key: r.key, config: r.config, opt: r.opt, index: newIndex()},
+	}
+	for _, step := range []func(context.Context) error{c.keys, c.snapshots, c.index, c.packs, c.trees, c.data} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	slices.SortStableFunc(c.report.Problems, func(a, b Problem) int { return strings.Compare(a.File, b.File) })
+	return c.report, nil
+}
+
+// checker is a check under way.
+type checker struct {
+	repo   *Repository
+	opt    CheckOptions
+	roots  []Snapshot
+	sizes  map[ID]int64        // of the packs in the storage
+	listed map[ID][]packedBlob // packs in the index that are there with the right size
+
+	mu       sync.Mutex
+	report   *CheckReport
+	progress CheckProgress
+}
+
+func (c *checker) problem(file, format string, args ...any) {
+	c.add(Problem{File: file, Error: true, Text: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) note(file, format string, args ...any) {
+	c.add(Problem{File: file, Text: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) add(p Problem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report.Problems = append(c.report.Problems, p)
+}
+
+// keys proves that no key file was changed. That one of them opens the repository says nothing about the others.
+func (c *checker) keys(ctx context.Context) error {
+	files, err := listFiles(ctx, c.repo.storage, "keys")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		data, err := c.repo.storage.Get(ctx, f.Name, 0, -1)
+		switch {
+		case err != nil:
+			c.problem(f.Name, "key file cannot be read: %v", err)
+		case Hash(data).String() != path.Base(f.Name):
+			c.problem(f.Name, "key file is damaged: its content does not fit its name; its password may open nothing any more")
+		}
+	}
+	return nil
+}
+
+// damaged records what is wrong with stored files, and passes on what is wrong with the storage itself.
+func (c *checker) damaged(err error) error {
+	var list errorList
+	if !errors.As(err, &list) {
+		return err
+	}
+	for _, e := range list {
+		c.problem("", "%v", e)
+	}
+	return nil
+}
+
+// snapshots reads every snapshot file.
+func (c *checker) snapshots(ctx context.Context) error {
+	var err error
+	if c.roots, err = c.repo.Snapshots(ctx); err != nil {
+		if err := c.damaged(err); err != nil {
+			return err
+		}
+	}
+	c.report.Snapshots = len(c.roots)
+	return nil
+}
+
+// index reads every index file.
+func (c *checker) index(ctx context.Context) error {
+	if err := c.repo.LoadIndex(ctx); err != nil {
+		return c.damaged(err)
+	}
+	return nil
+}
+
+// packs compares the packs that are indexed with those that are there.
+func (c *checker) packs(ctx context.Context) error {
+	var err error
+	if c.sizes, err = c.repo.listPacks(ctx); err != nil {
+		return err
+	}
+	c.listed = map[ID][]packedBlob{}
+	indexed := c.repo.index.packs()
+	for id, blobs := range indexed {
+		c.report.Packs++
+		c.report.Blobs += len(blobs)
+		size, there := c.sizes[id]
+		switch want := packSize(blobs); {
+		case !there:
+			c.problem(packName(id), "pack is missing; what it held is lost unless another pack holds it too")
+		case size != want:
+			c.problem(packName(id), "pack is %d bytes long, its index says %d", size, want)
+		default:
+			c.listed[id] = blobs
+			c.report.Bytes += size
+		}
+		checkLayout(c, id, blobs)
+	}
+	for id := range c.sizes {
+		if _, ok := indexed[id]; !ok {
+			c.note(packName(id), "pack is in no index; a backup that was interrupted leaves such, and one under way too")
+		}
+	}
+	return nil
+}
+
+// checkLayout finds what makes restic's check complain: gaps, and packs that hold trees and data.
+func checkLayout(c *checker, id ID, blobs []packedBlob) {
+	end, mixed := uint32(0), false
+	for _, b := range blobs {
+		if b.Offset != end {
+			c.problem(packName(id), "index has a gap or an overlap in this pack at byte %d", end)
+			return
+		}
+		end += b.Length
+		mixed = mixed || b.Type != blobs[0].Type
+	}
+	if mixed {
+		c.note(packName(id), "pack holds trees beside data; restic's prune rewrites such packs")
+	}
+}
+
+// trees walks all folders of all snapshots, each tree once, on all cores.
+func (c *checker) trees(ctx context.Context) error {
+	w := &treeWalk{c: c, seen: map[ID]bool{}}
+	w.group, ctx = errgroup.WithContext(ctx)
+	w.group.SetLimit(max(1, c.repo.opt.Cores))
+	for _, s := range c.roots {
+		w.visit(ctx, s.Tree, "snapshot "+s.ID.Short()+":")
+	}
+	return w.group.Wait()
 }

@@ -2,13 +2,106 @@ package repo
 
 import (
 	"context"
-	"io"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Writer builds one snapshot. Without Commit nothing that it stored is reachable. Use: NewWriter, Root, Mkdir and
 // Create, Close of each file and folder, Commit; Abort at the end in any case.
+//
+//	FileWriter --chunks--> workers: hash, known? compress, seal, verify --> packer --packs--> storage
+//	                       Dir ----trees----^
+//
+// Order of durable writes: packs, then an index that lists them, then (Commit) the snapshot. A crash anywhere leaves
+// at most packs and an index that nothing refers to.
 type Writer struct {
+	repo   *Repository
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	start  time.Time
+	table  *gearTable
+	root   *Dir
+
+	missing map[ID]bool // indexed packs that are not there; never changed
+	stats   writerStats
+
+	budget  *semaphore.Weighted // bytes of chunks between cutter and packer
+	jobs    chan job
+	submits sync.RWMutex // held for reading while a job is handed over; jobs is closed under it
+	closed  bool         // jobs is closed
+	workers sync.WaitGroup
+	helpers sync.WaitGroup // hashers of files, finishers of folders
+	data    *packer
+	trees   *packer
+
+	mu        sync.Mutex
+	seen      map[blobKey]struct{} // blobs that this writer stores and that are in no index yet
+	unindexed map[ID][]packedBlob  // packs that are durable but in no index yet
+	blobs     int                  // in unindexed
+	indexed   time.Time            // of the last index
+	lastTurn  chan struct{}        // ends when the folder closed last has told its OnFile
+	committed bool
 }
+
+// The memory of a writer is the sum of these, whatever the stream's length: chunks on their way, the pack buffers, and
+// per worker about twice the largest chunk as scratch.
+const (
+	chunkBudget     = 16 << 20 // bytes of chunks on their way
+	dataPackBuffers = 2        // one fills while the other is stored
+	treePackBuffers = 2
+	treePackSize    = 4 << 20
+)
+
+// An index is written when so many blobs are waiting for one, or after so long a time, so that a backup that is killed
+// need not be repeated from its start.
+const (
+	indexBlobs    = 50_000
+	indexInterval = 10 * time.Minute
+)
+
+type blobKey struct {
+	typ BlobType
+	id  ID
+}
+
+// NewWriter starts a snapshot under a lock that was taken before the index was loaded: the lock is what keeps a prune
+// from removing blobs that this writer counts on. All work stops when the lock's context is done.
+func (r *Repository) NewWriter(lock *Lock) (*Writer, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	table, err := newGearTable(r.config.ChunkerPolynomial)
+	if err != nil {
+		return nil, fmt.Errorf("chunker_polynomial: %w: %w", ErrDamaged, err)
+	}
+	missing, err := r.missingPacks(lock.Context())
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{
+		repo: r, table: table, missing: missing, start: r.opt.Now(), indexed: r.opt.Now(),
+		budget:    semaphore.NewWeighted(chunkBudget),
+		jobs:      make(chan job, r.opt.Cores),
+		seen:      map[blobKey]struct{}{},
+		unindexed: map[ID][]packedBlob{},
+	}
+	w.ctx, w.cancel = context.WithCancelCause(lock.Context())
+	w.data = newPacker(w, r.opt.PackSize, dataPackBuffers)
+	w.trees = newPacker(w, min(treePackSize, r.opt.PackSize), treePackBuffers)
+	w.root = &Dir{w: w}
+	for range r.opt.Cores {
+		w.workers.Go(w.work)
+	}
+	return w, nil
+}
+
+// Root is the top folder of the snapshot. Commit closes it.
+func (w *Writer) Root() *Dir { return w.root }
 
 // Stats counts what a Writer did so far. Sizes in bytes.
 type Stats struct {
@@ -20,65 +113,181 @@ type Stats struct {
 	BlobsNew    int64 `json:"blobs_new"`    // data and trees
 }
 
-// NewWriter starts a snapshot under a lock that was taken before the index was loaded. All work stops when the lock's
-// context is done.
-func (r *Repository) NewWriter(lock *Lock) *Writer { panic("to come") }
-
-// Root is the top folder of the snapshot. Commit closes it.
-func (w *Writer) Root() *Dir { panic("to come") }
-
 // Stats may be called at any time.
-func (w *Writer) Stats() Stats { panic("to come") }
+func (w *Writer) Stats() Stats {
+	s := &w.stats
+	return Stats{
+		Files: s.files.Load(), Folders: s.folders.Load(), BytesRead: s.read.Load(), BytesNew: s.added.Load(),
+		BytesStored: s.stored.Load(), BlobsNew: s.dataBlobs.Load() + s.treeBlobs.Load(),
+	}
+}
 
 // Commit closes the root, waits for all blobs, stores the last packs, the index, and then the snapshot with s's
 // metadata and the root's tree; what it returns is durable. After an error nothing is reachable.
-func (w *Writer) Commit(s Snapshot) (Snapshot, error) { panic("to come") }
-
-// Abort stops all work and frees the buffers; after Commit it does nothing.
-func (w *Writer) Abort() { panic("to come") }
-
-// Dir is a folder of the snapshot being written. Its methods are for one goroutine; several Dirs and files may be
-// open at once.
-type Dir struct {
+func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
+	tree, err := w.root.Close()
+	if err != nil {
+		w.fail(err)
+	}
+	w.drain()
+	w.data.flush()
+	w.trees.flush()
+	if err := w.saveIndex(); err != nil {
+		w.fail(err)
+	}
+	if w.ctx.Err() != nil {
+		return Snapshot{}, context.Cause(w.ctx)
+	}
+	s.Tree, s.Summary = tree, w.summary(s.Summary)
+	s, err = w.repo.saveSnapshot(w.ctx, s)
+	if err != nil {
+		w.fail(err)
+		return Snapshot{}, err
+	}
+	w.committed = true
+	w.cancel(errWriterDone)
+	return s, nil
 }
 
-// Mkdir opens a folder in d; n gives its name and metadata (Type and Subtree are set here).
-func (d *Dir) Mkdir(n Node) (*Dir, error) { panic("to come") }
-
-// Create opens a regular file in d for writing; n gives its name and metadata (Type, Size and Content are set here).
-func (d *Dir) Create(n Node) (*FileWriter, error) { panic("to come") }
-
-// Add adds what is neither file nor folder: a link, a device, a fifo.
-func (d *Dir) Add(n Node) error { panic("to come") }
-
-// OnFile has f called for every regular file below d (its folders included) when its folder closes, in order of
-// name, with the path relative to d. For the parents of SHA256SUMS.
-func (d *Dir) OnFile(f func(path string, sum FileSum)) { panic("to come") }
-
-// Close stores the folder's tree and adds it to its parent; all files and folders in it must be closed. It returns the
-// tree's ID.
-func (d *Dir) Close() (ID, error) { panic("to come") }
-
-// FileSum is what became of a file's content.
-type FileSum struct {
-	Size   int64
-	SHA256 ID // of the whole content
+// Abort stops all work and waits for it, at most as long as the storage takes to notice; after Commit it does nothing.
+func (w *Writer) Abort() {
+	if w.committed {
+		return
+	}
+	w.fail(errAborted)
+	w.drain()
+	w.data.flush()
+	w.trees.flush()
+	w.helpers.Wait()
 }
 
-// FileWriter takes the content of one file as a stream, in memory bounded by the writer's budget.
-type FileWriter struct {
+var (
+	errAborted    = errors.New("backup was given up")
+	errWriterDone = errors.New("snapshot is written already")
+)
+
+// fail makes err the reason for which everything stops; the first one counts.
+func (w *Writer) fail(err error) { w.cancel(err) }
+
+// drain lets the workers finish what was handed to them, and ends them.
+func (w *Writer) drain() {
+	w.submits.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.jobs)
+	}
+	w.submits.Unlock()
+	w.workers.Wait()
 }
 
-var _ io.ReaderFrom = (*FileWriter)(nil)
+// summary tells what the run did, in restic's terms. Without a look at the parent everything counts as new.
+func (w *Writer) summary(s *Summary) *Summary {
+	if s == nil {
+		s = &Summary{}
+	}
+	st := w.Stats()
+	if s.BackupStart.IsZero() {
+		s.BackupStart = w.start
+	}
+	s.BackupEnd = w.repo.opt.Now()
+	s.FilesNew, s.DirsNew = uint(st.Files), uint(st.Folders)
+	s.DataBlobs, s.TreeBlobs = int(w.stats.dataBlobs.Load()), int(w.stats.treeBlobs.Load())
+	s.DataAdded, s.DataAddedPacked = uint64(st.BytesNew), uint64(st.BytesStored)
+	s.TotalFilesProcessed, s.TotalBytesProcessed = uint(st.Files), uint64(st.BytesRead)
+	return s
+}
 
-// Write cuts, and hands chunks to the workers; it blocks while the budget is used up.
-func (f *FileWriter) Write(p []byte) (int, error) { panic("to come") }
+// packStored is told of every pack that is durable, and writes an index now and then.
+func (w *Writer) packStored(id ID, blobs []packedBlob) error {
+	w.mu.Lock()
+	w.unindexed[id] = blobs
+	w.blobs += len(blobs)
+	due := w.blobs >= indexBlobs || w.repo.opt.Now().Sub(w.indexed) >= indexInterval
+	w.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return w.saveIndex()
+}
 
-// ReadFrom reads r to its end straight into the chunk buffer.
-func (f *FileWriter) ReadFrom(r io.Reader) (int64, error) { panic("to come") }
+// saveIndex lists the packs that are durable. Only then may their blobs be forgotten as seen: from here on the
+// repository's index knows them.
+func (w *Writer) saveIndex() error {
+	w.mu.Lock()
+	packs := w.unindexed
+	w.unindexed, w.blobs, w.indexed = map[ID][]packedBlob{}, 0, w.repo.opt.Now()
+	w.mu.Unlock()
+	if len(packs) == 0 || w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	if _, err := w.repo.saveIndex(w.ctx, packs); err != nil {
+		return fmt.Errorf("storing the index: %w", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, blobs := range packs {
+		for _, b := range blobs {
+			delete(w.seen, blobKey{b.Type, b.ID})
+		}
+	}
+	return nil
+}
 
-// Close ends the content. A file that is not closed makes Dir.Close fail.
-func (f *FileWriter) Close() error { panic("to come") }
+// claim reports whether the caller has to store this blob: it is in no index, and nobody else is storing it.
+func (w *Writer) claim(k blobKey) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.seen[k]; ok || w.known(k) {
+		return false
+	}
+	w.seen[k] = struct{}{}
+	return true
+}
 
-// Sum waits until every chunk is hashed and stored or known; valid after Close.
-func (f *FileWriter) Sum(ctx context.Context) (FileSum, error) { panic("to come") }
+// known reports whether the repository has a blob, in a pack that is there.
+func (w *Writer) known(k blobKey) bool {
+	l, ok := w.repo.index.lookup(k.typ, k.id)
+	if !ok || !w.missing[l.Pack] {
+		return ok
+	}
+	for _, l := range w.repo.index.copies(k.typ, k.id) {
+		if !w.missing[l.Pack] {
+			return true
+		}
+	}
+	return false
+}
+
+// missingPacks lists the packs and finds those that the index counts on and that are gone or of the wrong size. A
+// writer stores their blobs once more: a backup that relied on them would look good and be lost.
+func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
+	sizes, err := r.listPacks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	missing := map[ID]bool{}
+	for id, blobs := range r.index.packs() {
+		if size, ok := sizes[id]; !ok || size != packSize(blobs) {
+			missing[id] = true
+		}
+	}
+	if len(missing) > 0 {
+		r.opt.Logger.WarnContext(ctx, "packs are missing or cut short; what this backup needs of them is stored again: "+
+			"run a check to learn which older snapshots suffer", "packs", len(missing), "location", r.opt.Location)
+	}
+	return missing, nil
+}
+
+// listPacks gives the sizes of all packs in the storage, in bytes.
+func (r *Repository) listPacks(ctx context.Context) (map[ID]int64, error) {
+	sizes := map[ID]int64{}
+	for f, err := range r.storage.List(ctx, "data") {
+		if err != nil {
+			return nil, fmt.Errorf("listing packs%s: %w", r.at(), err)
+		}
+		if id, err := ParseID(path.Base(f.Name)); err == nil && f.Name == packName(id) {
+			sizes[id] = f.Size
+		}
+	}
+	return sizes, nil
+}

@@ -1,0 +1,200 @@
+package repo_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+	"github.com/caddy-backup/caddy-backup/storage"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
+)
+
+// before and after are what a repository holds when a backup is disturbed, and what that backup wants to add. Small, for
+// the same work is done hundreds of times; two packs of data, so that an upload runs beside the workers.
+var (
+	acknowledged = content{"old": text(1, 1<<20), "kept": []byte("kept")}
+	wanted       = content{"old": text(1, 1<<20), "new": noise(6 << 20), "dir": nil, "dir/f": []byte("f")}
+)
+
+// disturbed is a repository with one acknowledged snapshot, behind a storage that things go wrong on.
+func disturbed(t testing.TB, template repo.Storage) (*storagetest.Faulty, *storage.Memory) {
+	below := new(storage.Memory)
+	storagetest.Copy(t, below, template)
+	return storagetest.NewFaulty(below), below
+}
+
+// template makes the repository that disturbed copies.
+func template(t testing.TB) repo.Storage {
+	st := new(storage.Memory)
+	if _, err := write(t.Context(), initRepo(t, st, repo.Options{PackSize: 4 << 20}), acknowledged); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// mustHold is what holds at every instant, whatever happened: each snapshot that is there is whole, the check is
+// clean but for notes, and the next backup needs nobody's help.
+func mustHold(t *testing.T, st repo.Storage, greens int) {
+	t.Helper()
+	r := openRepoWithIndex(t, st)
+	all, err := r.Snapshots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < greens {
+		t.Fatalf("%d snapshots are left of %d that were acknowledged", len(all), greens)
+	}
+	for i, s := range all {
+		if i == len(all)-1 {
+			verify(t, r, s.Tree, acknowledged)
+		} else {
+			verify(t, r, s.Tree, wanted)
+		}
+	}
+	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Errors() > 0 {
+		t.Errorf("check finds %+v", report.Problems)
+	}
+	if _, err := write(t.Context(), openRepo(t, st), wanted); err != nil {
+		t.Errorf("the next backup: %v", err)
+	}
+}
+
+// backupOver opens the repository and writes one snapshot, as a process does that begins and ends.
+func backupOver(t *testing.T, st repo.Storage) error {
+	r, err := repo.Open(t.Context(), st, []byte(password), repo.Options{KDF: cheap, PackSize: 4 << 20})
+	if err != nil {
+		return err
+	}
+	_, err = write(t.Context(), r, wanted)
+	return err
+}
+
+// TestCrashAtEveryOperation ends the process before, in the middle of and after each operation on the storage.
+func TestCrashAtEveryOperation(t *testing.T) {
+	base := template(t)
+	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
+		for k, more := 1, true; more; k++ {
+			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, below := disturbed(t, base)
+					f.Crash(k, how)
+					greens := 1
+					if err := backupOver(t, f); err == nil {
+						greens++
+					}
+					more = f.Fired() > 0
+					mustHold(t, below, greens)
+				})
+			})
+		}
+	}
+}
+
+// TestEveryOperationFails has the k-th operation fail, once and for ever, and not answer truly: whatever is reported as
+// done must be there.
+func TestEveryOperationFails(t *testing.T) {
+	base := template(t)
+	for _, fault := range []storagetest.Fault{
+		{How: storagetest.Before}, {How: storagetest.Before, Times: storagetest.Forever},
+		{How: storagetest.After}, {How: storagetest.Midway}, {How: storagetest.Midway, Times: storagetest.Forever},
+		{How: storagetest.Short, Only: reads}, {How: storagetest.Corrupt, Only: reads}, {How: storagetest.Lie, Only: reads},
+	} {
+		for k, more := 1, true; more; k++ {
+			t.Run(fmt.Sprintf("%v operation %d times %d", fault.How, k, fault.Times), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, below := disturbed(t, base)
+					fault.At = k
+					f.Inject(fault)
+					greens := 1
+					if err := backupOver(t, f); err == nil {
+						greens++
+					}
+					more = f.Fired() > 0
+					mustHold(t, below, greens)
+				})
+			})
+		}
+	}
+}
+
+func reads(op storagetest.Op) bool { return op.Kind == storagetest.Get }
+
+// TestDamageIsFound flips bits in and cuts every kind of file: check with all data finds each, reading gives an error or
+// the right bytes, and nothing panics.
+func TestDamageIsFound(t *testing.T) {
+	base := new(storage.Memory)
+	if _, err := write(t.Context(), initRepo(t, base, repo.Options{}), wanted); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range storagetest.Names(t, base, "") {
+		size := int64(len(storagetest.Read(t, base, name)))
+		damage := map[string]func(repo.Storage){}
+		for i := range int64(24) {
+			bit := i * (size*8 - 1) / 23
+			damage[fmt.Sprintf("bit %d", bit)] = func(st repo.Storage) { storagetest.Flip(t, st, name, bit) }
+		}
+		for _, n := range []int64{0, 1, 15, 16, 31, 32, 33, size / 2, size - 1} {
+			damage[fmt.Sprintf("cut to %d", n)] = func(st repo.Storage) { storagetest.Truncate(t, st, name, min(n, size-1)) }
+		}
+		damage["removed"] = func(st repo.Storage) { storagetest.Remove(t, st, name) }
+		for what, do := range damage {
+			dir, _, _ := strings.Cut(name, "/")
+			t.Run(dir+" "+what, func(t *testing.T) {
+				st := new(storage.Memory)
+				storagetest.Copy(t, st, base)
+				do(st)
+				if !damageShows(t, st) && !(dir == "snapshots" && what == "removed") {
+					t.Errorf("%s: check finds nothing", name)
+				}
+			})
+		}
+	}
+}
+
+// damageShows reports whether opening or checking tells of the damage, and proves that no wrong byte comes out.
+func damageShows(t *testing.T, st repo.Storage) bool {
+	r, err := repo.Open(t.Context(), st, []byte(password), repo.Options{KDF: cheap})
+	if err != nil {
+		return true
+	}
+	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
+	_ = r.LoadIndex(t.Context())
+	all, _ := r.Snapshots(t.Context())
+	for _, s := range all {
+		readWhatCanBeRead(t, r, s.Tree)
+	}
+	return err != nil || report.Errors() > 0
+}
+
+func readWhatCanBeRead(t *testing.T, r *repo.Repository, tree repo.ID) {
+	for e, err := range r.Walk(t.Context(), tree) {
+		if err != nil {
+			return
+		}
+		if e.Node.Type != "file" {
+			continue
+		}
+		f, err := r.OpenFile(t.Context(), e.Node)
+		if err != nil {
+			continue
+		}
+		var got bytes.Buffer
+		_, err = io.Copy(&got, f)
+		f.Close()
+		if want := wanted[e.Path]; err == nil && !bytes.Equal(got.Bytes(), want) || !bytes.HasPrefix(want, got.Bytes()) {
+			t.Errorf("%s: wrong bytes were given out (%v)", e.Path, err)
+		}
+		if err != nil && !errors.Is(err, repo.ErrDamaged) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Logf("%s: %v", e.Path, err)
+		}
+	}
+}

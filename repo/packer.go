@@ -1,0 +1,163 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// packer gathers blobs of one type into packs and stores them. A worker reserves room in the open pack, seals its blob
+// straight into it beside other workers, and reads it back; so there is no copy between the compressor and the
+// upload buffer. A full pack is stored in the background while the next one fills.
+type packer struct {
+	w       *Writer
+	size    int // of a pack, header included, in bytes
+	uploads sync.WaitGroup
+
+	mu   sync.Mutex
+	open *openPack
+	free chan []byte // pack buffers; their number bounds the memory and the uploads at once
+}
+
+// openPack is a pack in the making.
+type openPack struct {
+	buf     []byte // blobs so far; capacity is the pack's final size at the most
+	blobs   []packedBlob
+	sealing sync.WaitGroup // workers that write into buf
+}
+
+func newPacker(w *Writer, size, buffers int) *packer {
+	p := &packer{w: w, size: size, free: make(chan []byte, buffers)}
+	for range buffers {
+		p.free <- nil // allocated at first use
+	}
+	return p
+}
+
+// fits reports whether n more bytes of blob leave room for the header.
+func (o *openPack) fits(n int) bool {
+	return len(o.buf)+n+headerLength(o.blobs)+maxHeaderEntry <= cap(o.buf)
+}
+
+// maxHeaderEntry is the length of a header entry of a compressed blob.
+const maxHeaderEntry = 41
+
+// add seals payload (a blob, compressed when uncompressed > 0) into the open pack, and verifies it there.
+func (p *packer) add(b packedBlob, payload []byte, s *scratch) error {
+	b.Length = uint32(len(payload) + overhead)
+	pack, region, err := p.reserve(b)
+	if err != nil {
+		return err
+	}
+	defer pack.sealing.Done()
+	p.w.repo.key.seal(region[:0], payload)
+	p.w.stats.stored.Add(int64(len(region)))
+	return p.w.repo.verifySealed(b, region, s)
+}
+
+// reserve finds room for a blob in the open pack, starting a new one when it does not fit.
+func (p *packer) reserve(b packedBlob) (*openPack, []byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := int(b.Length)
+	if p.open != nil && !p.open.fits(n) {
+		p.store(p.open)
+		p.open = nil
+	}
+	if p.open == nil {
+		buf, err := p.buffer(n + headerLength(nil) + maxHeaderEntry)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.open = &openPack{buf: buf}
+	}
+	o := p.open
+	b.Offset = uint32(len(o.buf))
+	o.blobs = append(o.blobs, b)
+	o.buf = o.buf[:len(o.buf)+n]
+	o.sealing.Add(1)
+	return o, o.buf[b.Offset:len(o.buf):len(o.buf)], nil
+}
+
+// buffer waits for a pack buffer; one that holds at least n bytes, for a tree larger than a pack.
+func (p *packer) buffer(n int) ([]byte, error) {
+	select {
+	case buf := <-p.free:
+		if n = max(n, p.size); cap(buf) < n {
+			buf = make([]byte, 0, n)
+		}
+		return buf[:0], nil
+	case <-p.w.ctx.Done():
+		return nil, context.Cause(p.w.ctx)
+	}
+}
+
+// flush stores the open pack and waits until all packs are durable.
+func (p *packer) flush() {
+	p.mu.Lock()
+	if p.open != nil {
+		p.store(p.open)
+		p.open = nil
+	}
+	p.mu.Unlock()
+	p.uploads.Wait()
+}
+
+// store finishes a pack in the background: waits for its sealers, adds the header, checks it, puts it.
+func (p *packer) store(o *openPack) {
+	p.uploads.Go(func() {
+		o.sealing.Wait()
+		if err := p.put(o); err != nil {
+			p.w.fail(err)
+		}
+		if cap(o.buf) > p.size { // made for one huge tree
+			o.buf = nil
+		}
+		p.free <- o.buf
+	})
+}
+
+// put stores the pack and then tells the writer. A crash before the put leaves nothing, one after it an orphan pack
+// that the next prune removes.
+func (p *packer) put(o *openPack) error {
+	w := p.w
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	blobs := len(o.buf)
+	pack := appendHeader(o.buf, o.blobs, w.repo.key)
+	parsed, err := parseHeader(w.repo.key, pack[blobs:], int64(len(pack)))
+	if err != nil || !equalBlobs(parsed, o.blobs) {
+		return fmt.Errorf("pack header went wrong in memory (is the memory of this machine sound?): %w", ErrDamaged)
+	}
+	id := Hash(pack)
+	if err := w.repo.storage.Put(w.ctx, packName(id), pack); err != nil {
+		return fmt.Errorf("storing pack %s: %w", id.Short(), err)
+	}
+	w.stats.stored.Add(int64(len(pack) - blobs))
+	return w.packStored(id, o.blobs)
+}
+
+// packName is where a pack lies.
+func packName(id ID) string {
+	s := id.String()
+	return "data/" + s[:2] + "/" + s
+}
+
+func equalBlobs(a, b []packedBlob) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// writerStats are the live counters behind Stats.
+type writerStats struct {
+	files, folders, read, added, stored, dataBlobs, treeBlobs atomic.Int64
+}
