@@ -14,12 +14,8 @@ import (
 	"testing/iotest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // shell is a program that runs a script; the product itself never uses a shell.
 func shell(script string, args ...string) program {

@@ -1,0 +1,159 @@
+package dump
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+)
+
+// TestMain lets copies of the test binary play the other programs that tests need beside themselves.
+func TestMain(m *testing.M) {
+	path := os.Getenv("DUMP_TEST_PATH")
+	switch os.Getenv("DUMP_TEST_ROLE") {
+	case "transfer":
+		transfer(path)
+	case "lock":
+		lock(path)
+	case "dump":
+		dumpOnce(path)
+	default:
+		goleak.VerifyTestMain(m)
+	}
+}
+
+// copyOfUs starts a copy of the test binary in a role and waits until it is ready. The returned func has it end and
+// gives the last line that it printed; it may be called again.
+func copyOfUs(t *testing.T, role, path string) (stop func() string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "DUMP_TEST_ROLE="+role, "DUMP_TEST_PATH="+path)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	out := bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%s says %q, %v", role, line, err)
+	}
+	return func() string {
+		in.Close()
+		line, _ := out.ReadString('\n')
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s failed: %v", role, err)
+		}
+		return strings.TrimSpace(line)
+	}
+}
+
+// inputEnds is closed when the test wants a copy of ours to end.
+func inputEnds() <-chan bool {
+	end := make(chan bool)
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		close(end)
+	}()
+	return end
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+const (
+	accounts = 1000
+	total    = accounts * 100 // the sum of all balances, whatever is transferred
+)
+
+// transfer moves money between accounts, one transaction after the other, and at its end prints how many transactions
+// it made and how long the longest took.
+func transfer(path string) {
+	db, err := sql.Open("sqlite", path+"?_busy_timeout=20000&_txlock=immediate&_synchronous=OFF")
+	exitOn(err)
+	db.SetMaxOpenConns(1)
+	end := inputEnds()
+	var longest time.Duration
+	for n := 0; ; n++ {
+		select {
+		case <-end:
+			exitOn(db.Close())
+			fmt.Printf("%d transactions, %d ns\n", n, longest)
+			return
+		case <-time.After(time.Millisecond):
+		}
+		began := time.Now()
+		exitOn(transaction(db, n))
+		longest = max(longest, time.Since(began))
+		if n == 0 {
+			fmt.Println("ready")
+		}
+	}
+}
+
+func transaction(db *sql.DB, n int) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for i := range 20 {
+		from, to := (n*7+i*13)%accounts, (n*11+i*29+1)%accounts
+		if _, err := tx.Exec("UPDATE account SET balance = balance - 1 WHERE id = ?", from); err != nil {
+			return err
+		}
+		if _, err := tx.Exec("UPDATE account SET balance = balance + 1 WHERE id = ?", to); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec("INSERT INTO log (text) VALUES (?)", strings.Repeat("entry ", 100)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// lock holds an exclusive lock on a database.
+func lock(path string) {
+	db, err := sql.Open("sqlite", path+"?_txlock=exclusive")
+	exitOn(err)
+	tx, err := db.Begin()
+	exitOn(err)
+	fmt.Println("ready")
+	<-inputEnds()
+	exitOn(tx.Rollback())
+}
+
+// dumpOnce dumps a database as whoever the process is, and prints the notes.
+func dumpOnce(path string) {
+	s := &SQLite{Path: path}
+	exitOn(provision(s))
+	facts, err := s.Dump(context.Background(), backup.Part{}, io.Discard, dumptest.Task(&testing.T{}))
+	exitOn(err)
+	fmt.Println(strings.Join(facts.Notes, "; "))
+}
