@@ -28,18 +28,19 @@ func disturbed(t testing.TB, template repo.Storage) (*storagetest.Faulty, *stora
 	return storagetest.NewFaulty(below), below
 }
 
-// template makes the repository that disturbed copies.
-func template(t testing.TB) repo.Storage {
+// template makes the repository that disturbed copies, and tells its snapshot.
+func template(t testing.TB) (repo.Storage, repo.ID) {
 	st := new(storage.Memory)
-	if _, err := write(t.Context(), initRepo(t, st, repo.Options{PackSize: 4 << 20}), acknowledged); err != nil {
+	s, err := write(t.Context(), initRepo(t, st, repo.Options{PackSize: 4 << 20}), acknowledged)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return st
+	return st, s.ID
 }
 
 // mustHold is what holds at every instant, whatever happened: each snapshot that is there is whole, the check is
 // clean but for notes, and the next backup needs nobody's help.
-func mustHold(t *testing.T, st repo.Storage, greens int) {
+func mustHold(t *testing.T, st repo.Storage, old repo.ID, greens int) {
 	t.Helper()
 	r := openRepoWithIndex(t, st)
 	all, err := r.Snapshots(t.Context())
@@ -49,8 +50,8 @@ func mustHold(t *testing.T, st repo.Storage, greens int) {
 	if len(all) < greens {
 		t.Fatalf("%d snapshots are left of %d that were acknowledged", len(all), greens)
 	}
-	for i, s := range all {
-		if i == len(all)-1 {
+	for _, s := range all {
+		if s.ID == old {
 			verify(t, r, s.Tree, acknowledged)
 		} else {
 			verify(t, r, s.Tree, wanted)
@@ -80,7 +81,7 @@ func backupOver(t *testing.T, st repo.Storage) error {
 
 // TestCrashAtEveryOperation ends the process before, in the middle of and after each operation on the storage.
 func TestCrashAtEveryOperation(t *testing.T) {
-	base := template(t)
+	base, old := template(t)
 	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
 		for k, more := 1, true; more; k++ {
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
@@ -92,7 +93,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 						greens++
 					}
 					more = f.Fired() > 0
-					mustHold(t, below, greens)
+					mustHold(t, below, old, greens)
 				})
 			})
 		}
@@ -102,7 +103,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // TestEveryOperationFails has the k-th operation fail, once and for ever, and not answer truly: whatever is reported as
 // done must be there.
 func TestEveryOperationFails(t *testing.T) {
-	base := template(t)
+	base, old := template(t)
 	for _, fault := range []storagetest.Fault{
 		{How: storagetest.Before}, {How: storagetest.Before, Times: storagetest.Forever},
 		{How: storagetest.After}, {How: storagetest.Midway}, {How: storagetest.Midway, Times: storagetest.Forever},
@@ -119,7 +120,7 @@ func TestEveryOperationFails(t *testing.T) {
 						greens++
 					}
 					more = f.Fired() > 0
-					mustHold(t, below, greens)
+					mustHold(t, below, old, greens)
 				})
 			})
 		}
