@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 )
 
-// index is the union of all index files in memory: for every blob where it lies. Lookups are by bisection in sorted
-// arrays of packed entries (48 bytes a blob, plus 32 a pack). Safe for use by many goroutines at once; lookups take no
-// lock.
+// index is the union of all index files in memory: for every blob where it lies. It is made of sorted arrays of packed
+// entries (49 bytes a blob, plus 32 a pack). Safe for use by many goroutines at once; lookups take no lock.
 //
 // The arrays lie in segments, which never change once they are made. What is loaded, or saved by a running writer,
 // becomes a new segment; segments of like size are merged, so that there are few of them (their sizes at least double
@@ -86,7 +85,7 @@ func (x *index) packs() map[ID][]packedBlob {
 }
 
 // add puts what an index file lists into the index, unless it has that file already. Call it with mu held.
-func (x *index) add(file ID, s *segment) {
+func (x *index) add(file ID, list *indexList) {
 	old := x.state.Load()
 	if old.files[file] {
 		return
@@ -96,7 +95,7 @@ func (x *index) add(file ID, s *segment) {
 		files = make(map[ID]bool)
 	}
 	files[file] = true
-	x.state.Store(&indexState{files, pushSegment(old.segments, s)})
+	x.state.Store(&indexState{files, pushSegment(old.segments, list)})
 }
 
 // LoadIndex brings the index in memory up to date with the storage: new index files are loaded, vanished ones
@@ -125,10 +124,10 @@ func (r *Repository) LoadIndex(ctx context.Context) error {
 	return nil
 }
 
-func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (loaded[*segment], error) {
+func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (loaded[*indexList], error) {
 	return loadFiles(ctx, r, "index",
 		func(id ID, _ FileInfo) bool { return known[id] },
-		func(_ ID, text []byte) (*segment, error) { return r.decodeIndex(text) })
+		func(_ ID, text []byte) (*indexList, error) { return decodeIndex(text, r.config.Version) })
 }
 
 // vanished reports whether any known file is not listed.
@@ -142,13 +141,13 @@ func vanished(known, listed map[ID]bool) bool {
 }
 
 // with is the state with further files.
-func (x *indexState) with(fresh map[ID]*segment) *indexState {
+func (x *indexState) with(fresh map[ID]*indexList) *indexState {
 	files := make(map[ID]bool, len(x.files)+len(fresh))
 	maps.Copy(files, x.files)
-	parts := make([]*segment, 0, len(fresh))
-	for id, s := range fresh {
+	lists := make([]*indexList, 0, len(fresh))
+	for id, l := range fresh {
 		files[id] = true
-		parts = append(parts, s)
+		lists = append(lists, l)
 	}
-	return &indexState{files, pushSegment(x.segments, mergeSegments(parts))}
+	return &indexState{files, pushSegment(x.segments, lists...)}
 }

@@ -61,7 +61,7 @@ func (r *Repository) saveIndex(ctx context.Context, packs map[ID][]packedBlob) (
 // saveIndexFile writes one file with these packs.
 func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][]packedBlob) (ID, error) {
 	text := encodeIndex(ids, packs)
-	s, err := r.decodeIndex(text)
+	list, err := decodeIndex(text, r.config.Version)
 	if err != nil {
 		return ID{}, fmt.Errorf("refusing to store an index file that nobody could read: %w", err)
 	}
@@ -71,13 +71,18 @@ func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][
 	}
 	r.index.mu.Lock()
 	defer r.index.mu.Unlock()
-	r.index.add(file, s)
+	r.index.add(file, list)
 	return file, nil
 }
 
 // encodeIndex writes the JSON by hand: there may be a million blobs.
 func encodeIndex(ids []ID, packs map[ID][]packedBlob) []byte {
-	b := []byte(`{"packs":[`)
+	blobs := 0
+	for _, id := range ids {
+		blobs += len(packs[id])
+	}
+	b := make([]byte, 0, 100*len(ids)+180*blobs+20)
+	b = append(b, `{"packs":[`...)
 	for i, id := range ids {
 		if i > 0 {
 			b = append(b, ',')
@@ -112,8 +117,12 @@ func appendIndexBlob(b []byte, blob packedBlob) []byte {
 	return append(b, '}')
 }
 
-// decodeIndex reads an index file's JSON. Types, lengths and offsets that no pack can have are ErrDamaged.
-func (r *Repository) decodeIndex(text []byte) (*segment, error) {
+// decodeIndex reads an index file's JSON, in a repository of this version. Types, lengths and offsets that no pack can
+// have are ErrDamaged.
+func decodeIndex(text []byte, version uint) (*indexList, error) {
+	if list := scanIndex(text, version); list != nil {
+		return list, nil
+	}
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
 		return nil, fmt.Errorf("%w: it is in the format of restic before 0.2", ErrDamaged)
 	}
@@ -121,24 +130,21 @@ func (r *Repository) decodeIndex(text []byte) (*segment, error) {
 	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	s := new(segment)
-	var blobs []packedBlob
+	list := new(indexList)
 	for _, p := range file.Packs {
 		if p.ID.IsZero() {
 			return nil, fmt.Errorf("%w: it lists a pack without an ID", ErrDamaged)
 		}
-		blobs = blobs[:0]
+		list.addPack(p.ID)
 		for _, jb := range p.Blobs {
-			b, err := jb.packed(r.config.Version)
+			b, err := jb.packed(version)
 			if err != nil {
 				return nil, fmt.Errorf("pack %s: %w", p.ID, err)
 			}
-			blobs = append(blobs, b)
+			list.addBlob(b)
 		}
-		s.add(p.ID, blobs)
 	}
-	s.sort()
-	return s, nil
+	return list, nil
 }
 
 // packed checks a blob's numbers.

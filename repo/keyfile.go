@@ -125,6 +125,9 @@ func openKeyFile(data, password []byte) (*masterKey, error) {
 	if f.KDF != "scrypt" {
 		return nil, fmt.Errorf("%w kind of key %q", ErrUnsupported, f.KDF)
 	}
+	if len(f.Data) <= overhead {
+		return nil, fmt.Errorf("%w: there is no master key in it", ErrDamaged)
+	}
 	user, err := KDF{f.N, f.R, f.P}.derive(password, f.Salt)
 	if err != nil {
 		return nil, err

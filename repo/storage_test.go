@@ -103,3 +103,44 @@ func newTestRepo(t testing.TB, o Options) (*Repository, dirStorage) {
 	}
 	return r, st
 }
+
+// faultStorage is a dirStorage whose operations a test can watch and make fail.
+type faultStorage struct {
+	dirStorage
+	fail func(op, name string) error // nil: do it
+}
+
+func (f *faultStorage) ask(op, name string) error {
+	if f.fail == nil {
+		return nil
+	}
+	return f.fail(op, name)
+}
+
+func (f *faultStorage) Put(ctx context.Context, name string, data []byte) error {
+	if err := f.ask("put", name); err != nil {
+		return err
+	}
+	return f.dirStorage.Put(ctx, name, data)
+}
+
+func (f *faultStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
+	if err := f.ask("get", name); err != nil {
+		return nil, err
+	}
+	return f.dirStorage.Get(ctx, name, off, n)
+}
+
+func (f *faultStorage) List(ctx context.Context, dir string) iter.Seq2[FileInfo, error] {
+	if err := f.ask("list", dir); err != nil {
+		return func(yield func(FileInfo, error) bool) { yield(FileInfo{}, err) }
+	}
+	return f.dirStorage.List(ctx, dir)
+}
+
+func (f *faultStorage) Delete(ctx context.Context, name string) error {
+	if err := f.ask("delete", name); err != nil {
+		return err
+	}
+	return f.dirStorage.Delete(ctx, name)
+}

@@ -76,10 +76,10 @@ func (r *Repository) openUnpacked(sealed []byte) ([]byte, error) {
 		return nil, err
 	case len(framed) == 0:
 		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
-	case r.config.Version == 1 || framed[0] == '{' || framed[0] == '[':
+	case framed[0] == '{' || framed[0] == '[' || r.config.Version == 1 && framed[0] != frameZstd:
 		return framed, nil
-	case framed[0] != frameZstd:
-		return nil, fmt.Errorf("%w: its first byte is %#x, no encoding that we know", ErrDamaged, framed[0])
+	case framed[0] != frameZstd || r.config.Version == 1:
+		return nil, fmt.Errorf("%w: its first byte is %#x, no encoding of version %d", ErrDamaged, framed[0], r.config.Version)
 	}
 	d := r.codecs.decompressor()
 	defer r.codecs.putDecompressor(d)
