@@ -1,6 +1,11 @@
 package backup
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
 
 // Run is one execution of anything, as it stands now or as it ended.
 type Run struct {
@@ -15,6 +20,7 @@ type Run struct {
 	Ended      time.Time `json:"ended,omitzero"`
 	Step       string    `json:"step,omitempty"`  // what it is doing: "dumping db.dump", "waiting for …"
 	Error      string    `json:"error,omitempty"` // why it is not ok
+	Code       string    `json:"code,omitempty"`  // of an error that fronts tell apart, see codeOf
 	Progress   Progress  `json:"progress"`
 	Snapshot   string    `json:"snapshot,omitempty"`  // ID of the snapshot made or restored
 	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last snapshot
@@ -70,3 +76,17 @@ const (
 
 // Done reports whether the run has ended.
 func (s State) Done() bool { return s != StateQueued && s != StateRunning }
+
+// codeOf names the errors of the repository by which a command line chooses its exit code; "" for all others. The names
+// are those of the API.
+func codeOf(err error) string {
+	switch {
+	case errors.Is(err, repo.ErrNoRepository):
+		return "no_repository"
+	case errors.Is(err, repo.ErrLocked):
+		return "locked"
+	case errors.Is(err, repo.ErrWrongPassword):
+		return "wrong_password"
+	}
+	return ""
+}

@@ -105,7 +105,7 @@ func (r *runner) finish(err error) {
 	}
 	r.run.State = r.outcome(err)
 	if err != nil {
-		r.run.Error = err.Error()
+		r.run.Error, r.run.Code = err.Error(), codeOf(err)
 		if r.run.Step != "" && errors.Is(err, errTimeout) {
 			r.run.Error += " while " + r.run.Step
 		}
