@@ -146,7 +146,7 @@ func (c *Client) Snapshot(ctx context.Context, repository, id, job string) (out 
 // List lists a folder of a snapshot.
 func (c *Client) List(ctx context.Context, repository, id, path string) ([]backup.Content, error) {
 	var out contentList
-	err := c.get(ctx, join("snapshots", id, "ls")+inSnapshot(path), query("repository", repository), &out)
+	err := c.get(ctx, join("snapshots", id, "ls")+inSnapshot(path), where(repository, path), &out)
 	return out.Entries, err
 }
 
@@ -173,7 +173,7 @@ func (c *Client) Health(ctx context.Context) (out backup.Health, err error) {
 // Open streams a file of a snapshot; the size is -1 when unknown. A broken transfer is an error of the reader, never a
 // clean end.
 func (c *Client) Open(ctx context.Context, repository, id, path string) (io.ReadCloser, int64, error) {
-	resp, err := c.do(ctx, http.MethodGet, join("snapshots", id, "files")+inSnapshot(path), query("repository", repository), nil)
+	resp, err := c.do(ctx, http.MethodGet, join("snapshots", id, "files")+inSnapshot(path), where(repository, path), nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -256,6 +256,15 @@ func join(segments ...string) string {
 // inSnapshot escapes a path from the root of a snapshot, with a leading slash.
 func inSnapshot(path string) string {
 	return "/" + join(strings.Split(strings.Trim(path, "/"), "/")...)
+}
+
+// where is the query of a path: one without a leading slash is meant from the folder of the job.
+func where(repository, path string) url.Values {
+	q := query("repository", repository)
+	if path != "" && !strings.HasPrefix(path, "/") {
+		q.Set("relative", "true")
+	}
+	return q
 }
 
 // escapeSegment escapes one segment of a path. "." and ".." would be resolved away on the way.

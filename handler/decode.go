@@ -63,8 +63,14 @@ func (c *call) number(name string, def, least int) (int, error) {
 // query is a parameter of the URL.
 func (c *call) query(name string) string { return c.r.URL.Query().Get(name) }
 
-// path is the {path...} of the pattern, from the root of the snapshot.
-func (c *call) path() string { return "/" + c.r.PathValue("path") }
+// path is the {path...} of the pattern, from the root of the snapshot; with ?relative=true it is one from the folder of
+// the snapshot's job, as a person types it.
+func (c *call) path() string {
+	if c.query("relative") == "true" {
+		return c.r.PathValue("path")
+	}
+	return "/" + c.r.PathValue("path")
+}
 
 // id is the {id} of the pattern.
 func (c *call) id() string { return c.r.PathValue("id") }

@@ -60,7 +60,7 @@ func (h *Handler) parse(d httpcaddyfile.Helper) error {
 	case "read_only":
 		return flag(d, &h.ReadOnly)
 	case "settings", "allow_upload":
-		return d.Errf("subdirective '%s' is not supported yet", word)
+		return d.Errf("'%s' is not supported yet", word)
 	default:
 		return d.Errf("unrecognized subdirective '%s'", word)
 	}

@@ -26,7 +26,7 @@ func (p *pages) overview(c *call) error {
 	ctx, cancel := patient(c)
 	defer cancel()
 	jobs, err1 := c.service.Jobs(ctx)
-	runs, err2 := c.service.Runs(ctx, backup.RunFilter{})
+	runs, err2 := c.service.Runs(ctx, backup.RunFilter{Limit: maxRuns})
 	repositories, err3 := c.service.Repositories(ctx)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (p *pages) job(c *call) error {
 	return p.page(c, "job.html", job.Name, v.Live != nil, view)
 }
 
-// maxRuns is how far back a job's page looks in the history for the runs that made its snapshots.
+// maxRuns is how far back pages look in the history for the runs that made snapshots.
 const maxRuns = 1000
 
 // backup starts one, and shows the run; when one is going on already, that one.

@@ -16,9 +16,10 @@ type snapshotDetails struct {
 	backup.Snapshot
 	JobAddress string
 	RunAddress string
-	Browse     string // address of its root folder
-	Parts      []partView
-	Entries    []contentView // of its root, when it has no parts of ours
+	Browse     string        // address of its root folder
+	Parts      []partView    // what a job of ours dumped
+	Beside     []contentView // what lies beside the parts: the manifest, the checksums
+	Entries    []contentView // of the root, when no job of ours made the snapshot
 }
 
 // partView is a part with what the manifest says of it.
@@ -34,31 +35,28 @@ func (p *pages) snapshot(c *call) error {
 	if err != nil {
 		return err
 	}
-	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/"), Parts: partViews(s)}
-	if s.Job != "" {
+	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/")}
+	parts, beside := partsOf(s)
+	if s.Job == "" {
+		view.Entries = contentViews(s.Repository, s.ID, s.Parts)
+	} else {
 		view.JobAddress = jobAddress(s.Job)
+		view.Parts, view.Beside = partViews(s, parts), contentViews(s.Repository, s.ID, beside)
 	}
 	if _, err := c.service.Run(ctx, s.Run); s.Run != "" && err == nil {
 		view.RunAddress = runAddress(s.Run)
 	}
-	if len(view.Parts) == 0 {
-		entries, err := c.service.List(ctx, s.Repository, s.ID, "/")
-		if err != nil {
-			return err
-		}
-		view.Entries = contentViews(s.Repository, s.ID, entries)
-	}
 	return p.page(c, "snapshot.html", "Snapshot "+short(s.ID), false, view)
 }
 
-func partViews(s backup.Snapshot) []partView {
+func partViews(s backup.Snapshot, parts []backup.Content) []partView {
 	facts := make(map[string]*backup.ManifestPart)
 	if s.Manifest != nil {
 		for i := range s.Manifest.Parts {
 			facts[s.Manifest.Parts[i].Name] = &s.Manifest.Parts[i]
 		}
 	}
-	return each(contentViews(s.Repository, s.ID, s.Parts), func(v contentView) partView {
+	return each(contentViews(s.Repository, s.ID, parts), func(v contentView) partView {
 		return partView{v, facts[v.Name]}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +125,23 @@ func (v *snapshotView) load(ctx context.Context, s *backup.Service) {
 		v.Problem = problem(err)
 		return
 	}
-	v.Parts = contentViews(v.Repository, v.ID, full.Parts)
+	parts, _ := partsOf(full)
+	v.Parts = contentViews(v.Repository, v.ID, parts)
+}
+
+// partsOf tells what a job dumped from what lies beside it: the manifest and the checksums.
+func partsOf(s backup.Snapshot) (parts, beside []backup.Content) {
+	if s.Manifest == nil {
+		return s.Parts, nil
+	}
+	for _, c := range s.Parts {
+		if slices.ContainsFunc(s.Manifest.Parts, func(p backup.ManifestPart) bool { return p.Name == c.Name }) {
+			parts = append(parts, c)
+		} else {
+			beside = append(beside, c)
+		}
+	}
+	return parts, beside
 }
 
 // problem is an error as a page says it. A repository that does not exist yet is none: the first backup makes it.
