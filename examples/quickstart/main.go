@@ -54,7 +54,7 @@ func quickstart(ctx context.Context, w io.Writer, o options) (err error) {
 		return err
 	}
 	s := &story{w: w, at: at, client: newClient(at.socket)}
-	fmt.Fprintf(w, "A small shop, backed up by Caddy. Everything lies in %s\n\n", at.folder)
+	fmt.Fprintf(w, "A small shop, backed up by Caddy. Everything lies in %s\n\n", shown(at.folder))
 	if s.shop, err = openShop(ctx, s, o.size); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func quickstart(ctx context.Context, w io.Writer, o options) (err error) {
 		return err
 	}
 	defer caddy.Stop()
-	s.tell("Caddy", "runs with %s, in which this matters:", at.caddyfile)
+	s.tell("Caddy", "runs with %s, in which this matters:", shown(at.caddyfile))
 	for line := range strings.Lines(backupOption(at)) {
 		fmt.Fprintf(w, "  %-12s %s", "", strings.ReplaceAll(line, "\t", "  "))
 	}
@@ -99,7 +99,7 @@ func openShop(ctx context.Context, s *story, size scale) (*shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.tell("the shop", "%s: %s, %s customers, %s orders; made in %s", s.at.shop, humanize.Bytes(uint64(info.Size())),
+	s.tell("the shop", "%s: %s, %s customers, %s orders; made in %s", shown(s.at.shop), humanize.Bytes(uint64(info.Size())),
 		humanize.Comma(int64(size.customers)), humanize.Comma(int64(size.orders)), time.Since(began).Round(100*time.Millisecond))
 	s.tell("a writer", "adds orders to it all the while")
 	return shop, nil
@@ -115,7 +115,9 @@ func (s *story) goodbye(ctx context.Context, port int) error {
 		return fmt.Errorf("there are %d repositories, not one", len(list))
 	}
 	fmt.Fprintf(s.w, "\n  See it:      http://127.0.0.1:%d/  (user demo, password demo)\n", port)
-	fmt.Fprintf(s.w, "  With restic: restic -r %s --password-file %s snapshots\n", s.at.repository, list[0].GeneratedPassword)
+	fmt.Fprintf(s.w, "  With restic: restic -r %s --password-file %s snapshots\n",
+		shown(s.at.repository), shown(list[0].GeneratedPassword))
+	fmt.Fprintf(s.w, "  With caddy:  caddy backup list --address unix/%s\n", s.at.socket)
 	fmt.Fprintf(s.w, "  Stop:        Ctrl-C\n")
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -110,7 +112,7 @@ func (s *story) restore(ctx context.Context, first backup.Run) error {
 	if err != nil {
 		return err
 	}
-	s.tell("restore", "the first snapshot, as %s, in %s", s.at.restored, took(run))
+	s.tell("restore", "the first snapshot, as %s, in %s", shown(s.at.restored), took(run))
 	return s.judge(ctx, part.SHA256)
 }
 
@@ -132,6 +134,18 @@ func (s *story) judge(ctx context.Context, want string) error {
 	s.tell("compare", "equal: SHA-256 as in the manifest, every row as in the living shop,")
 	s.tell("", "SQLite finds it whole, and all %s orders add up", humanize.Comma(holds.Orders))
 	return nil
+}
+
+// shown is a path as people type it here: relative, when it is below the working folder.
+func shown(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }
 
 func size(n int64) string { return humanize.Bytes(uint64(n)) }
