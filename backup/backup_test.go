@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -169,3 +170,13 @@ func requireClean(t *testing.T, e *backuptest.Env) {
 	}
 }
 
+// brokenPipe is a program that writes until nobody reads any more, and says only that.
+func brokenPipe(_ context.Context, w io.Writer, _ *backup.Task) error {
+	random := rand.NewChaCha8([32]byte{})
+	for range 200 {
+		if _, err := io.CopyN(w, random, 1<<20); err != nil {
+			return errors.New("exit status 141")
+		}
+	}
+	return nil
+}

@@ -48,11 +48,11 @@ func (b *backupRun) do(ctx context.Context) error {
 	if b.repo, err = b.vault.open(ctx, b.setup, createFirst); err != nil {
 		return because(ctx, err)
 	}
-	lock, err := b.vault.lock(ctx, b.repo, b.runner)
+	lock, unlock, err := b.vault.lock(ctx, b.repo, b.runner)
 	if err != nil {
 		return because(ctx, err)
 	}
-	defer b.unlock(lock)
+	defer unlock()
 	if err := b.look(lock.Context()); err != nil {
 		return because(lock.Context(), b.vault.explain(err))
 	}
@@ -190,12 +190,4 @@ func closeFile(f *repo.FileWriter) (repo.FileSum, error) {
 		return repo.FileSum{}, err
 	}
 	return f.Sum()
-}
-
-// unlock gives a lock up. What is left of it on a storage that fails is removed when this process begins the next run
-// there, or at its next start.
-func (r *runner) unlock(lock *repo.Lock) {
-	if err := lock.Unlock(); err != nil {
-		r.log.Warn("cannot remove the own lock", "error", err)
-	}
 }

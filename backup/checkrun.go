@@ -26,11 +26,11 @@ func (c checkRun) do(ctx context.Context) error {
 	if err != nil {
 		return because(ctx, err)
 	}
-	lock, err := c.vault.lock(ctx, r, c.runner)
+	lock, unlock, err := c.vault.lock(ctx, r, c.runner)
 	if err != nil {
 		return because(ctx, err)
 	}
-	defer c.unlock(lock)
+	defer unlock()
 	report, err := r.Check(lock.Context(), c.options())
 	if err != nil {
 		return because(lock.Context(), c.vault.explain(err))

@@ -84,7 +84,7 @@ func (h *history) load(ctx context.Context, store Store, host string, j *journal
 			continue
 		}
 		if rec.Owner == "" || rec.Owner != j.id() { // else it goes on in this process
-			h.keep(rec)
+			h.keep(store, rec)
 		}
 	}
 	h.trim()
@@ -106,8 +106,8 @@ func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
 }
 
 // keep puts a loaded record into memory, without its log. One that has not ended, and whose process is gone, is
-// interrupted from now on.
-func (h *history) keep(rec *record) {
+// interrupted from now on, in the store too: the one that it came from, which at the first start is not in use yet.
+func (h *history) keep(store Store, rec *record) {
 	h.mu.Lock()
 	alive := rec.State.Done() || h.journal.alive(rec.Owner)
 	h.mu.Unlock()
@@ -115,7 +115,7 @@ func (h *history) keep(rec *record) {
 		rec.State, rec.Step, rec.Owner = StateInterrupted, "", ""
 		rec.Error = "the process that ran it is gone: it crashed or was killed, or the machine was"
 		rec.Ended = time.Now().UTC()
-		h.write(rec)
+		h.write(store, rec)
 	}
 	slim := *rec
 	slim.Log = nil
@@ -126,7 +126,7 @@ func (h *history) keep(rec *record) {
 
 // save writes down a run that goes on.
 func (h *history) save(run Run, owner string) {
-	h.write(h.newRecord(run, owner))
+	h.write(h.usedStore(), h.newRecord(run, owner))
 }
 
 // add takes a run that has ended.
@@ -136,7 +136,7 @@ func (h *history) add(run Run) {
 	h.known[run.ID] = rec // before it is written: it must be seen as ended at once
 	h.mu.Unlock()
 	slim := *rec
-	if err := h.write(rec); err != nil {
+	if err := h.write(h.usedStore(), rec); err != nil {
 		slim.unsaved = true
 	} else {
 		slim.Log = nil
@@ -154,12 +154,12 @@ func (h *history) newRecord(run Run, owner string) *record {
 	return &record{Run: run, Owner: owner, key: path.Join(historyRoot, safeName(h.host), run.ID+".json")}
 }
 
-func (h *history) write(rec *record) error {
+func (h *history) write(store Store, rec *record) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	data, err := json.Marshal(rec)
 	if err == nil {
-		err = h.usedStore().Store(ctx, rec.key, data)
+		err = store.Store(ctx, rec.key, data)
 	}
 	if err != nil {
 		h.log.logger().Error("cannot keep a run in the history; it itself is not affected", "run", rec.ID, "error", err)
@@ -197,12 +197,13 @@ func (h *history) list() []Run {
 func (h *history) again(ctx context.Context, rec *record) *record {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	fresh, err := loadRecord(ctx, h.usedStore(), rec.key)
+	store := h.usedStore()
+	fresh, err := loadRecord(ctx, store, rec.key)
 	if err != nil {
 		return rec
 	}
 	if !rec.State.Done() {
-		h.keep(fresh)
+		h.keep(store, fresh)
 	}
 	return fresh
 }

@@ -1,13 +1,16 @@
 package backup
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -36,6 +39,7 @@ type journal struct {
 	name string
 	head int64 // length of the header
 	left leftover
+	held map[string]int // runs that hold or take a lock, by location
 }
 
 // event is a line of a journal.
@@ -58,6 +62,11 @@ func newLeftover() leftover { return leftover{map[repo.ID]string{}, map[int]uint
 
 func (l leftover) empty() bool { return len(l.locks) == 0 && len(l.groups) == 0 }
 
+// locksAt lists the locks in one repository.
+func (l leftover) locksAt(location string) []repo.ID {
+	return slices.DeleteFunc(slices.Collect(maps.Keys(l.locks)), func(id repo.ID) bool { return l.locks[id] != location })
+}
+
 func (l leftover) apply(e event) {
 	switch {
 	case e.Lock != nil:
@@ -73,7 +82,7 @@ func (l leftover) apply(e event) {
 
 // newJournal prepares a journal in dataDir; nothing is written before the first entry.
 func newJournal(dataDir string, log *slog.Logger) *journal {
-	j := &journal{log: log, left: newLeftover()}
+	j := &journal{log: log, left: newLeftover(), held: map[string]int{}}
 	if dataDir != "" {
 		j.dir = filepath.Join(dataDir, "journal")
 	}
@@ -187,6 +196,40 @@ func (l lockJournal) Remove(id repo.ID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.note(event{Unlock: &id}, false)
+}
+
+// removeLeft deletes locks of this process that nobody holds any more.
+func (l lockJournal) removeLeft(ctx context.Context, r *repo.Repository, ids []repo.ID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := r.RemoveLocks(ctx, ids); err != nil {
+		return err
+	}
+	var failed []error
+	for _, id := range ids {
+		failed = append(failed, l.Remove(id))
+	}
+	return errors.Join(failed...)
+}
+
+// enter counts a run that is about to take a lock. When no other has one there, it returns what locks of this process
+// are left all the same: their deletion had failed.
+func (j *journal) enter(location string) (left []repo.ID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.held[location] == 0 {
+		left = j.left.locksAt(location)
+	}
+	j.held[location]++
+	return left
+}
+
+// leave is for a run that has given up its lock.
+func (j *journal) leave(location string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.held[location]--
 }
 
 // Started implements ProcessJournal.

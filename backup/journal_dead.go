@@ -9,10 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -129,9 +127,7 @@ func (d *deadJournal) read() error {
 
 func (d *deadJournal) clean(log *slog.Logger, location string, remove func([]repo.ID) error) error {
 	d.endGroups(log)
-	ids := slices.DeleteFunc(slices.Collect(maps.Keys(d.left.locks)), func(id repo.ID) bool {
-		return d.left.locks[id] != location
-	})
+	ids := d.left.locksAt(location)
 	if len(ids) > 0 && remove != nil {
 		log.Info("removing the locks of an own process that is dead", "repository", location, "pid", d.owner.PID,
 			"locks", len(ids))

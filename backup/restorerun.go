@@ -83,11 +83,11 @@ func (x *restoreRun) do(ctx context.Context) error {
 	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
 		return because(ctx, err)
 	}
-	lock, err := x.vault.lock(ctx, x.repo, x.runner)
+	lock, unlock, err := x.vault.lock(ctx, x.repo, x.runner)
 	if err != nil {
 		return because(ctx, err)
 	}
-	defer x.unlock(lock)
+	defer unlock()
 	return because(lock.Context(), x.restore(lock.Context()))
 }
 

@@ -160,21 +160,42 @@ func (v *vault) knownPassword() ([]byte, error) {
 	return readPassword(path)
 }
 
-// lock takes a shared lock, once what an own dead process left is away. While somebody else holds an exclusive one it
-// waits, and says so in the run's step.
-func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (*repo.Lock, error) {
-	s := v.service
-	if err := s.journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
+// lock takes a shared lock, once own leftovers are away, and returns the func that gives it up. While somebody else
+// holds an exclusive one it waits, and says so in the run's step.
+func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (_ *repo.Lock, unlock func(), err error) {
+	journal := v.service.journal
+	left := lockJournal{journal, v.location}
+	if err := left.removeLeft(ctx, r, journal.enter(v.location)); err != nil {
+		run.log.Warn("cannot remove an own lock that was left", "error", err)
+	}
+	defer func() {
+		if err != nil {
+			journal.leave(v.location)
+		}
+	}()
+	if err := journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
 		run.log.Warn("cannot clean up behind a dead process", "error", err)
 	}
+	lock, err := v.await(ctx, r, run)
+	if err != nil {
+		return nil, nil, v.explain(err)
+	}
+	return lock, func() {
+		if err := lock.Unlock(); err != nil {
+			run.log.Warn("cannot remove the own lock; the next run will", "error", err)
+		}
+		journal.leave(v.location)
+	}, nil
+}
+
+// await takes the lock as soon as nobody is in the way, for a while.
+func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner) (*repo.Lock, error) {
+	s := v.service
 	for waited := time.Duration(0); ; waited += s.lockPoll {
 		lock, err := r.Lock(ctx, false)
-		if err == nil {
-			return lock, nil
-		}
 		locked, isLocked := errors.AsType[*repo.LockedError](err)
 		if !isLocked || waited >= s.lockWait {
-			return nil, v.explain(err)
+			return lock, err
 		}
 		if waited == 0 {
 			run.log.Info("waiting for a lock of others", "lock", locked.Error())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,8 +116,9 @@ func (v *vault) requireEmpty(ctx context.Context) error {
 		if err != nil {
 			return v.explain(err)
 		}
-		switch dir, _, _ := strings.Cut(f.Name, "/"); dir {
-		case "config", "keys", "data", "index", "snapshots", "locks":
+		switch dir, _, _ := strings.Cut(f.Name, "/"); {
+		case slices.Contains([]string{"keys", "data", "index", "snapshots", "locks"}, dir):
+		case strings.HasPrefix(f.Name, "config"): // also what a writer left that was killed: "config-tmp-123"
 		default:
 			return fmt.Errorf("repository %q: %s holds other files (%s …) and no repository; use an empty place: %w", v.name, v.location,
 				f.Name, repo.ErrNoRepository)

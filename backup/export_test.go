@@ -1,0 +1,22 @@
+package backup
+
+import (
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// Cheap makes keys of new repositories cost nothing.
+func (s *Service) Cheap() *Service {
+	s.options = func(o repo.Options) repo.Options {
+		o.KDF = repo.KDF{N: 16, R: 1, P: 1}
+		return o
+	}
+	return s
+}
+
+// SetGrace sets how long a source may take to end after it was told to.
+func (s *Service) SetGrace(d time.Duration) { s.grace = d }
+
+// MemoryKey is where the Store remembers the repository at a location.
+func MemoryKey(location string) string { return memoryKey(location) }
