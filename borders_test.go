@@ -39,6 +39,7 @@ var borders = map[string]border{
 	"fsnode": {ours: []string{"repo"}, theirs: forFiles, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
 	"backup": {ours: []string{"repo", "fsnode"}, theirs: forEngine, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "internal/realtest"}},
 
+	"repo/repotest":       {ours: []string{"repo"}, theirs: nothing},
 	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
 	"storage/storagetest": {ours: []string{"repo"}, theirs: nothing, tests: []string{"storage"}},
 	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"dump/dumptest", "storage", "internal/realtest"}},
@@ -101,7 +102,7 @@ func (b border) check(path string) error {
 // knows no Caddy is tested without Caddy too.
 func (b border) forTests(folder string) border {
 	return border{
-		ours:   slices.Concat(b.ours, b.tests, []string{folder}),
+		ours:   slices.Concat(b.ours, b.tests, []string{folder, "repo/repotest"}),
 		theirs: slices.Concat(b.theirs, forTests),
 		exec:   true,
 	}
