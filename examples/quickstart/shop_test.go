@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,7 +107,7 @@ func TestOrdinarySize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(fmt.Sprintf("%d bytes in %s", info.Size(), time.Since(start)))
+	t.Logf("%d bytes in %s", info.Size(), time.Since(start))
 	if mb := info.Size() / 1e6; mb < 30 || mb > 70 {
 		t.Errorf("the shop takes %d MB", mb)
 	}
