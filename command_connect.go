@@ -56,6 +56,7 @@ func adminClient(address string) (*handler.Client, error) {
 			d := net.Dialer{Timeout: dialTimeout}
 			return d.DialContext(ctx, at.Network, host)
 		},
+		DisableKeepAlives: true, // a reload of the server resets the connections of its admin endpoint
 	}
 	base := t.origin
 	if base == "" {

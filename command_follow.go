@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/handler"
 )
 
 // How often a run is asked for: often at first, so that short ones end at once; later rarely, for each question is a
@@ -20,6 +21,8 @@ const (
 	slowestPoll = 2 * time.Second
 	// cancelTimeout is how long a cancelled run is waited for.
 	cancelTimeout = 10 * time.Second
+	// absence is how long the server may be out of reach: a reload closes its admin endpoint for a moment.
+	absence = 10 * time.Second
 )
 
 // follow waits for a run to end and shows its progress. The error says why it is not ok. When ctx ends, the run is
@@ -27,7 +30,7 @@ const (
 func (s *session) follow(ctx context.Context, run backup.Run) (backup.Run, error) {
 	show := s.progress()
 	defer show.end()
-	poll := firstPoll
+	poll, seen := firstPoll, time.Now()
 	for !run.State.Done() {
 		show.update(run)
 		select {
@@ -38,17 +41,23 @@ func (s *session) follow(ctx context.Context, run backup.Run) (backup.Run, error
 		}
 		poll = min(poll*5/4, slowestPoll)
 		now, err := s.Run(ctx, run.ID)
-		if ctx.Err() != nil {
-			continue // the select above takes care of it
+		if ctx.Err() != nil || unreachable(err) && time.Since(seen) < absence {
+			continue
 		}
 		if err != nil {
 			return run, fmt.Errorf("lost sight of run %s, which may go on: %w", run.ID, err)
 		}
-		run = now
+		run, seen = now, time.Now()
 	}
 	show.end()
 	s.warnings(run)
 	return run, runError(run)
+}
+
+// unreachable tells a server that did not answer from one that answered with an error.
+func unreachable(err error) bool {
+	var answer *handler.Error
+	return err != nil && (!errors.As(err, &answer) || errors.Is(err, backup.ErrClosed))
 }
 
 // cancel ends a run on behalf of somebody who does not wait for it any more.
@@ -87,10 +96,10 @@ func runError(run backup.Run) error {
 	if text == "" {
 		text = string(run.State)
 	}
-	err := errors.New(printable(text))
-	switch {
-	case run.State == backup.StateCancelled:
-		return &codeError{err, exitCancelled}
+	// The code carries over which error it was, and with it the exit code.
+	err := error(&handler.Error{Code: run.Code, Message: printable(text)})
+	if run.State == backup.StateCancelled {
+		err = &codeError{err, exitCancelled}
 	}
 	return err
 }

@@ -167,6 +167,12 @@ The snapshot is an ID, the beginning of one, or "latest" (of --job).`,
 			if err := fillRestore(&q, s.repository, args); err != nil {
 				return err
 			}
+			x, err := s.Snapshot(ctx, q.Repository, q.Snapshot, q.Job)
+			if err != nil {
+				return err
+			}
+			q.Snapshot = x.ID // "latest" might be another one when the restore begins
+			s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), localTime(x.Time))
 			run, err := s.Restore(ctx, q)
 			if err != nil {
 				return err
