@@ -5,30 +5,28 @@ import (
 	"sync"
 )
 
-// bufferPool lends byte buffers by size. Backups and restores move gigabytes through a few megabytes of buffers: made
-// anew each time they would be the garbage collector's main work. Classes are quarters of powers of two, so that at
-// most a fifth of a buffer lies idle. Buffers that nobody wants are freed by the garbage collector.
+// bufferPool lends byte buffers. Backups and restores move gigabytes through a few megabytes of buffers; made anew each
+// time they would be the garbage collector's main work. Everything from halfLarge up to a whole chunk shares one size:
+// chunks differ in length, and a class for each length would keep many buffers idle. Pages that a short chunk does not
+// touch cost no memory. Buffers that nobody wants are freed by the garbage collector.
 type bufferPool struct {
-	classes [4 * 28]sync.Pool
+	small [20]sync.Pool // of 1<<i bytes
+	large sync.Pool     // of largeBuffer bytes
 }
 
-// smallBuffer is the length below which a plain allocation is cheaper than a shared pool.
-const smallBuffer = 4 << 10
-
-// class gives the smallest class that holds n bytes and its capacity.
-func bufferClass(n int) (class, capacity int) {
-	octave := bits.Len(uint(n-1)) - 3 // capacity = quarters << octave, with 5 to 8 quarters
-	quarters := (n-1)>>octave + 1
-	return 4*octave + quarters - 5, quarters << octave
-}
+const (
+	tinyBuffer  = 4 << 10 // below this a plain allocation is cheaper than sharing
+	halfLarge   = 512 << 10
+	largeBuffer = maxChunk + 4<<10 // room for a chunk and decoderSlack
+)
 
 // get returns an empty buffer that holds n bytes without growing.
 func (p *bufferPool) get(n int) []byte {
-	if n < smallBuffer || n > 1<<30 {
+	pool, capacity := p.class(n)
+	if pool == nil {
 		return make([]byte, 0, n)
 	}
-	class, capacity := bufferClass(n)
-	if b, ok := p.classes[class].Get().(*[]byte); ok {
+	if b, ok := pool.Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
 	return make([]byte, 0, capacity)
@@ -36,12 +34,20 @@ func (p *bufferPool) get(n int) []byte {
 
 // put takes a buffer back that get lent; nobody may use it any more.
 func (p *bufferPool) put(b []byte) {
-	n := cap(b)
-	if n < smallBuffer || n > 1<<30 {
-		return
-	}
-	if class, capacity := bufferClass(n); capacity == n {
+	if pool, capacity := p.class(cap(b)); pool != nil && capacity == cap(b) {
 		b = b[:0]
-		p.classes[class].Put(&b)
+		pool.Put(&b)
 	}
+}
+
+// class gives the pool for buffers of n bytes and their capacity; none for tiny and for huge ones.
+func (p *bufferPool) class(n int) (*sync.Pool, int) {
+	switch {
+	case n < tinyBuffer || n > largeBuffer:
+		return nil, n
+	case n > halfLarge:
+		return &p.large, largeBuffer
+	}
+	class := bits.Len(uint(n - 1))
+	return &p.small[class], 1 << class
 }

@@ -13,20 +13,21 @@ import (
 const ChunkerVersion = "gear-1"
 
 // Lengths of chunks in bytes: none is shorter than minChunk but the last of a stream, none longer than maxChunk, and
-// most are between one and four MiB. Cuts are rarer before normalChunk than behind it, which keeps the lengths close
-// together (normalised chunking: Xia et al., FastCDC, USENIX ATC 2016).
+// most are close to two MiB: large chunks compress well and cost few references. Cuts are rarer before normalChunk than
+// behind it, which keeps the lengths together (normalised chunking: Xia et al., FastCDC, USENIX ATC 2016); fewer than
+// one chunk in a hundred is cut for its length alone. Memory everywhere goes with maxChunk.
 const (
 	minChunk    = 512 << 10
-	normalChunk = 1536 << 10
-	maxChunk    = 8 << 20
+	normalChunk = 1792 << 10
+	maxChunk    = 4 << 20
 )
 
-// A position is a cut when these bits of the rolling hash are zero: 22 bits before normalChunk, 20 behind it. The bits
+// A position is a cut when these bits of the rolling hash are zero: 23 bits before normalChunk, 19 behind it. The bits
 // are high ones because those depend on all of the last 64 bytes; the very highest is left out, so that a loop that
 // shifts twice a step (two bytes at once) finds the same cuts.
 const (
-	strictMask = (1<<22 - 1) << 41
-	looseMask  = (1<<20 - 1) << 43
+	strictMask = (1<<23 - 1) << 40
+	looseMask  = (1<<19 - 1) << 44
 	gearWindow = 64 // bytes after which a byte has left the hash
 )
 

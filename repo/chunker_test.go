@@ -62,7 +62,9 @@ func TestGoldenCuts(t *testing.T) {
 	}{
 		{"empty", nil, nil},
 		{"below the shortest", generated(minChunk - 1), []int{minChunk - 1}},
-		{"generated", generated(24 << 20), []int{1692908, 2635455, 3008274, 6283755, 3038032, 1245169, 622695, 2329528, 1177469, 3132539}},
+		{"generated", generated(24 << 20), []int{
+			2653351, 1930648, 2658436, 4094072, 2283885, 2553072, 2172466, 2509886, 1177469, 2421047, 711492,
+		}},
 		{"zeros", make([]byte, 3*maxChunk+5), []int{maxChunk, maxChunk, maxChunk, 5}},
 	} {
 		if got := cuts(t, c.data, 1<<20); !slices.Equal(got, c.want) {

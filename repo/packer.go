@@ -43,21 +43,21 @@ func (o *openPack) fits(n int) bool {
 // maxHeaderEntry is the length of a header entry of a compressed blob.
 const maxHeaderEntry = 41
 
-// add seals payload (a blob, compressed when uncompressed > 0) into the open pack, and verifies it there.
-func (p *packer) add(b packedBlob, payload []byte, s *scratch) error {
+// seal encrypts payload (a blob, compressed when b.Uncompressed > 0) into the open pack, and sets where it lies. done
+// must be called when the caller has verified what was sealed: the pack is not stored before.
+func (p *packer) seal(b *packedBlob, payload []byte) (sealed []byte, done func(), err error) {
 	b.Length = uint32(len(payload) + overhead)
 	pack, region, err := p.reserve(b)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer pack.sealing.Done()
 	p.w.repo.key.seal(region[:0], payload)
 	p.w.stats.stored.Add(int64(len(region)))
-	return p.w.repo.verifySealed(b, region, s)
+	return region, pack.sealing.Done, nil
 }
 
 // reserve finds room for a blob in the open pack, starting a new one when it does not fit.
-func (p *packer) reserve(b packedBlob) (*openPack, []byte, error) {
+func (p *packer) reserve(b *packedBlob) (*openPack, []byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := int(b.Length)
@@ -74,7 +74,7 @@ func (p *packer) reserve(b packedBlob) (*openPack, []byte, error) {
 	}
 	o := p.open
 	b.Offset = uint32(len(o.buf))
-	o.blobs = append(o.blobs, b)
+	o.blobs = append(o.blobs, *b)
 	o.buf = o.buf[:len(o.buf)+n]
 	o.sealing.Add(1)
 	return o, o.buf[b.Offset:len(o.buf):len(o.buf)], nil

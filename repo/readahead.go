@@ -39,7 +39,7 @@ func (f *File) read(ctx context.Context, b batch) batch {
 	r := f.repo
 	s := r.borrowScratch()
 	defer r.returnScratch(s)
-	plain := r.buffers.get(b.size)
+	plain := r.buffers.get(b.size + decoderSlack)
 	sealed, err := r.storage.Get(ctx, packName(b.at.Pack), int64(b.at.Offset), b.sealed)
 	for i := b.first; i < b.behind; i++ {
 		at, ok := r.index.lookup(DataBlob, f.blobs[i])

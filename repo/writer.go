@@ -48,11 +48,11 @@ type Writer struct {
 	committed bool
 }
 
-// The memory of a writer is the sum of these, whatever the stream's length: chunks on their way, the pack buffers, and
-// per worker about twice the largest chunk as scratch.
+// The memory of a writer is the sum of these, whatever the stream's length: chunks on their way, the chunk that each
+// open file fills, the pack buffers, and per worker the encoder and room for one compressed chunk.
 const (
-	chunkBudget     = 16 << 20 // bytes of chunks on their way
-	dataPackBuffers = 2        // one fills while the other is stored
+	chunkBudget     = 2 * maxChunk // bytes of chunks on their way
+	dataPackBuffers = 2            // one fills while the other is stored
 	treePackBuffers = 2
 	treePackSize    = 4 << 20
 )

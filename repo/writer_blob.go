@@ -10,21 +10,40 @@ import (
 // chunk is a piece of plaintext on its way through the writer. Its buffer and its share of the budget go back when
 // the last of its users releases it.
 type chunk struct {
-	w     *Writer
-	data  []byte
-	cost  int64 // taken from the budget
-	users atomic.Int32
+	w      *Writer
+	data   []byte
+	cost   int64 // taken from the budget
+	users  atomic.Int32
+	hashed chan struct{} // closed when the hasher of the whole file is done with it; nil when there is none
 }
 
-// newChunk copies data into a buffer of the pool, waiting until the budget allows it.
-func (w *Writer) newChunk(data []byte, users int32) (*chunk, error) {
-	c := &chunk{w: w, cost: min(int64(len(data)), chunkBudget)}
+// newChunk takes a share of the budget for data, waiting until there is one. data is a buffer of the pool.
+func (w *Writer) newChunk(data []byte) (*chunk, error) {
+	c := &chunk{w: w, data: data, cost: min(int64(len(data)), chunkBudget)}
 	if err := w.budget.Acquire(w.ctx, c.cost); err != nil {
 		return nil, context.Cause(w.ctx)
 	}
-	c.data = append(w.repo.buffers.get(len(data)), data...)
-	c.users.Store(users)
+	c.users.Store(1)
 	return c, nil
+}
+
+// share adds the hasher of the whole file as a user.
+func (c *chunk) share() {
+	c.users.Add(1)
+	c.hashed = make(chan struct{})
+}
+
+// own waits until the worker is the only user, and may write into data.
+func (c *chunk) own() error {
+	if c.hashed == nil {
+		return nil
+	}
+	select {
+	case <-c.hashed:
+		return nil
+	case <-c.w.ctx.Done():
+		return context.Cause(c.w.ctx)
+	}
 }
 
 func (c *chunk) release() {
@@ -88,12 +107,21 @@ func (w *Writer) storeBlob(j job, s *scratch) error {
 		packer, blobs = w.trees, &w.stats.treeBlobs
 	}
 	blobs.Add(1)
-	if j.typ == DataBlob && w.repo.opt.Compression == CompressionOff {
-		return packer.add(b, plain, s)
+	payload := plain
+	if j.typ == TreeBlob || w.repo.opt.Compression != CompressionOff {
+		b.Uncompressed = uint32(len(plain))
+		s.packed = s.compressor.compress(s.packed[:0], plain)
+		payload = s.packed
 	}
-	b.Uncompressed = uint32(len(plain))
-	s.packed = s.compressor.compress(s.packed[:0], plain)
-	return packer.add(b, s.packed, s)
+	sealed, done, err := packer.seal(&b, payload)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := j.chunk.own(); err != nil {
+		return err
+	}
+	return w.repo.verifySealed(b, sealed, plain, s)
 }
 
 // scratch is what a worker reuses from blob to blob. The buffer of compressed bytes serves once more for the bytes
@@ -127,11 +155,9 @@ func (r *Repository) returnScratch(s *scratch) { r.readers.Put(s) }
 
 // verifySealed proves that a sealed blob opens to what its ID says, as a reader would: MAC, length, hash. It runs on
 // the bytes in the upload buffer, while they are in the cache, so that bad memory or a faulty compressor is met before
-// anything refers to the blob.
-func (r *Repository) verifySealed(b packedBlob, sealed []byte, s *scratch) error {
-	var err error
-	s.plain, err = r.openBlob(s.plain[:0], b, sealed, s)
-	if err != nil {
+// anything refers to the blob. The plaintext comes out over the one that went in, which is not needed any more.
+func (r *Repository) verifySealed(b packedBlob, sealed, plain []byte, s *scratch) error {
+	if _, err := r.openBlob(plain[:0], b, sealed, s); err != nil {
 		return fmt.Errorf("a blob did not come back out of its pack (is the memory of this machine sound?): %w", err)
 	}
 	return nil

@@ -175,7 +175,7 @@ func (d *Dir) storeTree(data []byte) error {
 		return fmt.Errorf("folder %q has too many entries: its listing takes %d bytes, at most %d can be read back",
 			d.node.Name, len(data), maxTree)
 	}
-	c, err := d.w.newChunk(data, 1)
+	c, err := d.w.newChunk(data)
 	if err != nil {
 		return err
 	}

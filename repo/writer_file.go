@@ -33,7 +33,7 @@ type FileWriter struct {
 var _ io.ReaderFrom = (*FileWriter)(nil)
 
 // readStep bounds one read, so that little must be moved to the front after a cut.
-const readStep = 1 << 20
+const readStep = 256 << 10
 
 // Write cuts, and hands chunks to the workers; it blocks while the budget is used up.
 func (f *FileWriter) Write(p []byte) (int, error) {
@@ -53,8 +53,8 @@ func (f *FileWriter) Write(p []byte) (int, error) {
 func (f *FileWriter) ReadFrom(r io.Reader) (int64, error) {
 	var read int64
 	for {
-		step := f.fill[len(f.fill):min(len(f.fill)+min(readStep, f.room()), cap(f.fill))]
-		n, err := r.Read(step)
+		room := min(f.room(), readStep)
+		n, err := r.Read(f.fill[len(f.fill) : len(f.fill)+room])
 		f.fill = f.fill[:len(f.fill)+n]
 		read += int64(n)
 		if cutErr := f.advance(n); cutErr != nil {
@@ -73,9 +73,9 @@ func (f *FileWriter) ReadFrom(r io.Reader) (int64, error) {
 // is always cut.
 func (f *FileWriter) room() int {
 	if f.fill == nil {
-		f.fill = f.w.repo.buffers.get(maxChunk)[:0:maxChunk]
+		f.fill = f.w.repo.buffers.get(largeBuffer)
 	}
-	return cap(f.fill) - len(f.fill)
+	return maxChunk - len(f.fill)
 }
 
 // advance counts n new bytes and hands over the chunks that they complete.
@@ -93,35 +93,28 @@ func (f *FileWriter) advance(n int) error {
 		if end == 0 {
 			return nil
 		}
-		if err := f.emit(f.fill[:end], false); err != nil {
+		if err := f.emit(end, false); err != nil {
 			return err
 		}
-		f.fill = f.fill[:copy(f.fill, f.fill[end:])]
 	}
 }
 
-// emit hands one chunk to a worker, and to the hasher of the whole unless the chunk is the whole.
-func (f *FileWriter) emit(data []byte, whole bool) error {
-	if f.hasher == nil && !whole {
-		f.hasher = make(chan *chunk, 2)
-		f.w.helpers.Add(1)
-		f.pending.Add(1)
-		go f.hash()
-	}
-	users := int32(1)
-	if f.hasher != nil {
-		users = 2
-	}
-	c, err := f.w.newChunk(data, users)
+// emit hands the first n bytes of the fill buffer to a worker, and to the hasher of the whole unless they are the whole.
+func (f *FileWriter) emit(n int, whole bool) error {
+	c, err := f.w.newChunk(f.take(n))
 	if err != nil {
 		return err
+	}
+	if !whole {
+		c.share()
+		f.startHasher()
 	}
 	id := new(ID)
 	f.blobs = append(f.blobs, id)
 	if err := f.w.submit(job{typ: DataBlob, chunk: c, id: id, done: &f.pending}); err != nil {
 		return err
 	}
-	if f.hasher == nil {
+	if whole {
 		return nil
 	}
 	select {
@@ -132,10 +125,34 @@ func (f *FileWriter) emit(data []byte, whole bool) error {
 	}
 }
 
+// take cuts n bytes off the fill buffer. A large chunk takes the buffer with it, and the little behind it moves to a
+// new one; a small one is copied out, so that many small files do not each hold a large buffer.
+func (f *FileWriter) take(n int) []byte {
+	pool := &f.w.repo.buffers
+	if n <= halfLarge-decoderSlack {
+		data := append(pool.get(n+decoderSlack), f.fill[:n]...)
+		f.fill = f.fill[:copy(f.fill, f.fill[n:])]
+		return data
+	}
+	data := f.fill[:n]
+	f.fill = append(pool.get(largeBuffer), f.fill[n:]...)
+	return data
+}
+
+func (f *FileWriter) startHasher() {
+	if f.hasher != nil {
+		return
+	}
+	f.hasher = make(chan *chunk, 2)
+	f.pending.Add(1)
+	f.w.helpers.Go(func() {
+		defer f.pending.Done()
+		f.hash()
+	})
+}
+
 // hash takes the SHA-256 of the whole content, beside the workers that take those of the chunks.
 func (f *FileWriter) hash() {
-	defer f.w.helpers.Done()
-	defer f.pending.Done()
 	h := sha256.New()
 	for {
 		select {
@@ -145,6 +162,7 @@ func (f *FileWriter) hash() {
 				return
 			}
 			h.Write(c.data)
+			close(c.hashed)
 			c.release()
 		case <-f.w.ctx.Done():
 			return
@@ -159,7 +177,7 @@ func (f *FileWriter) Close() error {
 	}
 	var err error
 	if len(f.fill) > 0 {
-		err = f.emit(f.fill, len(f.blobs) == 0)
+		err = f.emit(len(f.fill), len(f.blobs) == 0)
 	}
 	f.closed = true
 	if f.hasher != nil {
