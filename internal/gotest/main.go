@@ -1,6 +1,6 @@
 // Command gotest runs "go test" with the arguments given and prints what it would print. In addition it lists the tests
-// that were skipped; where CI is set, a skipped test that is not on the list of allowed ones is a failure: a part of the
-// product that nobody tested must not look tested.
+// that were skipped; where CI is set, a test that is skipped for a reason that is not allowed is a failure: a part of the
+// product that nobody tested must not look tested. With -short, which is about skipping, nothing is said about it.
 package main
 
 import (
@@ -29,17 +29,20 @@ func main() {
 	p := printer{w: os.Stdout, pending: map[string][]string{}}
 	p.read(out)
 	failed := cmd.Wait() != nil
-	if unexpected := p.reportSkips(allowed); unexpected > 0 && os.Getenv("CI") != "" {
-		fmt.Printf("FAIL\t%d tests were skipped that must not be where CI is set\n", unexpected)
-		failed = true
+	if !slices.Contains(os.Args, "-short") {
+		if unexpected := p.reportSkips(allowed); unexpected > 0 && os.Getenv("CI") != "" {
+			fmt.Printf("FAIL\t%d tests were skipped that must not be where CI is set\n", unexpected)
+			failed = true
+		}
 	}
 	if failed {
 		os.Exit(1)
 	}
 }
 
-// allowed names the tests that may be skipped even where CI is set, as "package.Test", each with the reason.
-var allowed = map[string]string{}
+// allowed are the reasons, or parts of them, for which a test may be skipped even where CI is set. Larger data beside
+// the project is a bonus that a plain clone does not have; what it stands for is tested with data of the project's own.
+var allowed = []string{"the shared fixtures are not here"}
 
 // event is one line of go test -json (go doc test2json).
 type event struct {
@@ -126,16 +129,14 @@ func reason(lines []string) string {
 	return strings.Join(said, " ")
 }
 
-// reportSkips prints all skips and counts those that are not allowed.
-func (p *printer) reportSkips(allowed map[string]string) (unexpected int) {
+// reportSkips prints all skips and counts those for reasons that are not allowed.
+func (p *printer) reportSkips(allowed []string) (unexpected int) {
 	slices.SortFunc(p.skipped, func(a, b skip) int { return cmp.Compare(a.test, b.test) })
 	for _, s := range p.skipped {
-		why, ok := allowed[s.test]
-		if !ok {
+		if !slices.ContainsFunc(allowed, func(reason string) bool { return strings.Contains(s.reason, reason) }) {
 			unexpected++
-			why = s.reason
 		}
-		fmt.Fprintf(p.w, "SKIP\t%s\t%s\n", s.test, why)
+		fmt.Fprintf(p.w, "SKIP\t%s\t%s\n", s.test, s.reason)
 	}
 	return unexpected
 }
