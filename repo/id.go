@@ -38,7 +38,7 @@ func (id ID) Short() string { return hex.EncodeToString(id[:4]) }
 func (id ID) IsZero() bool { return id == ID{} }
 
 // MarshalText writes the 64 hex digits.
-func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id ID) MarshalText() ([]byte, error) { return appendID(make([]byte, 0, 64), id), nil }
 
 // UnmarshalText reads what MarshalText writes.
 func (id *ID) UnmarshalText(b []byte) error {

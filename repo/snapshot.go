@@ -75,7 +75,7 @@ func containsAll(list, wanted []string) bool {
 
 // saveSnapshot writes the snapshot file. Everything that it reaches must be durable and indexed before.
 func (r *Repository) saveSnapshot(ctx context.Context, s Snapshot) (Snapshot, error) {
-	s.Time = s.Time.Round(0) // a monotonic reading has no place in a file
+	s.Time = wholeMinutes(s.Time.Round(0)) // a monotonic reading has no place in a file
 	text, err := json.Marshal(s)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("snapshot: %w", err)

@@ -71,7 +71,11 @@ func encodeTree(nodes []Node) ([]byte, error) {
 		}
 		b = append(b, text...)
 	}
-	return append(b, "]}\n"...), nil
+	if b = append(b, "]}\n"...); len(b) > maxTree {
+		return nil, fmt.Errorf("cannot store a folder of %d entries, whose names and metadata take %d bytes: the limit is %d",
+			len(nodes), len(b), maxTree)
+	}
+	return b, nil
 }
 
 // encodeNode gives the canonical JSON of a node: that of encoding/json, after what the format wants to be changed.
@@ -86,14 +90,20 @@ func encodeNode(n Node) ([]byte, error) {
 	if !utf8.ValidString(n.LinkTarget) {
 		n.LinkTargetRaw = []byte(n.LinkTarget)
 	}
+	for i, x := range n.ExtendedAttributes {
+		if x.Value == nil { // null is no value of an attribute
+			n.ExtendedAttributes = slices.Clone(n.ExtendedAttributes)
+			n.ExtendedAttributes[i].Value = []byte{}
+		}
+	}
 	switch {
 	case n.Type != "file":
 		n.Content = nil
 	case n.Content == nil:
 		n.Content = []ID{}
 	}
-	if n.Type == "dir" && n.Subtree == nil {
-		return nil, errors.New("it is a folder without a tree")
+	if err := n.check(); err != nil {
+		return nil, err
 	}
 	return json.Marshal(n)
 }
@@ -101,9 +111,18 @@ func encodeNode(n Node) ([]byte, error) {
 // storable forces a time into the years that RFC 3339 can tell.
 func storable(t time.Time) time.Time {
 	if y := t.Year(); y < 0 {
-		return t.AddDate(-y, 0, 0)
+		t = t.AddDate(-y, 0, 0)
 	} else if y > 9999 {
-		return t.AddDate(9999-y, 0, 0)
+		t = t.AddDate(9999-y, 0, 0)
+	}
+	return wholeMinutes(t)
+}
+
+// wholeMinutes is the same instant in a zone that RFC 3339 can tell. Old local times have offsets with seconds, which
+// would be cut off, and make it another instant.
+func wholeMinutes(t time.Time) time.Time {
+	if _, offset := t.Zone(); offset%60 != 0 {
+		return t.UTC()
 	}
 	return t
 }
@@ -137,13 +156,23 @@ func (n *Node) decoded() error {
 	if n.LinkTargetRaw != nil {
 		n.LinkTarget, n.LinkTargetRaw = string(n.LinkTargetRaw), nil
 	}
+	if err := n.check(); err != nil {
+		return fmt.Errorf("%w: the entry %q: %w", ErrDamaged, name, err)
+	}
+	return nil
+}
+
+// check refuses a node that nobody could restore.
+func (n *Node) check() error {
 	switch {
 	case n.Type == "":
-		return fmt.Errorf("%w: the entry %q has no type", ErrDamaged, name)
+		return errors.New("it has no type")
 	case n.Type == "file" && n.Content == nil:
-		return fmt.Errorf("%w: the file %q has no list of content", ErrDamaged, name)
-	case n.Type == "dir" && n.Subtree == nil:
-		return fmt.Errorf("%w: the folder %q has no tree", ErrDamaged, name)
+		return errors.New("it is a file without a list of content")
+	case slices.Contains(n.Content, ID{}):
+		return errors.New("its content has no ID")
+	case n.Type == "dir" && (n.Subtree == nil || n.Subtree.IsZero()):
+		return errors.New("it is a folder without a tree")
 	}
 	return nil
 }
