@@ -183,7 +183,8 @@ func (p *Postgres) DSN(database string) string {
 
 // SocketDSN is the same over the socket, without a password.
 func (p *Postgres) SocketDSN(database string) string {
-	return fmt.Sprintf("host=%s port=%d user=postgres dbname=%s", p.Dir, p.Port, database)
+	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	return fmt.Sprintf("host=%s port=%d user=postgres dbname='%s'", p.Dir, p.Port, escape.Replace(database))
 }
 
 // SQL runs a script in a database, stopping at the first error, which fails the test, and returns the rows that it
@@ -234,7 +235,10 @@ func (p *Postgres) Digests(t testing.TB, database string) map[string]string {
 	names := p.SQL(t, database, `SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
 		WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1`)
 	digests := map[string]string{}
-	for _, name := range strings.Fields(names) {
+	if names == "" {
+		return digests
+	}
+	for _, name := range strings.Split(strings.TrimSuffix(names, "\n"), "\n") {
 		digests[name] = strings.TrimSpace(p.SQL(t, database,
 			`SELECT count(*), md5(coalesce(string_agg(r, E'\n' ORDER BY r COLLATE "C"), '')) FROM (SELECT x::text AS r FROM `+
 				name+` AS x) AS rows`))

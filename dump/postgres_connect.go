@@ -1,0 +1,203 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// connectTimeout bounds the questions that are asked before a dump or a restore.
+const connectTimeout = 15 * time.Second
+
+// pgDatabase is a database that we were told of.
+type pgDatabase struct {
+	name  string
+	place string            // the server, for messages: "db.example.com:5432", "/run/postgresql"
+	words map[string]string // for programs: without anything secret
+	conf  *pgconn.Config    // for our own connections
+}
+
+// newPgDatabase works out everything that a DSN leaves to defaults and the environment, so that our own connection and
+// the programs mean the same.
+func newPgDatabase(dsn string) (*pgDatabase, error) {
+	words, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	password := words["password"]
+	delete(words, "password")
+	ours := maps.Clone(words)
+	maps.DeleteFunc(ours, func(word, _ string) bool { return !slices.Contains(sharedWords, word) })
+	if ours["host"] == "" && words["hostaddr"] != "" {
+		ours["host"] = words["hostaddr"]
+	}
+	conf, err := pgconn.ParseConfig(joinKeywords(ours)) // without the password: its errors quote
+	if err != nil {
+		return nil, fmt.Errorf("dsn: %w", err)
+	}
+	if password != "" {
+		conf.Password = password
+	}
+	if conf.RuntimeParams["application_name"] == "" {
+		conf.RuntimeParams["application_name"] = "caddy-backup"
+	}
+	if conf.Database == "" {
+		conf.Database = conf.User // as libpq does
+	}
+	delete(words, "passfile") // what was in it, conf has
+	for word, value := range map[string]string{"host": conf.Host, "port": strconv.Itoa(int(conf.Port)), "user": conf.User} {
+		if words[word] == "" {
+			words[word] = value
+		}
+	}
+	place := conf.Host
+	if !strings.HasPrefix(place, "/") {
+		place = net.JoinHostPort(conf.Host, words["port"])
+	}
+	return &pgDatabase{name: conf.Database, place: place, words: words, conf: conf}, nil
+}
+
+// conninfo is a connection string for programs, without the password.
+func (db *pgDatabase) conninfo(name string) string {
+	words := maps.Clone(db.words)
+	words["dbname"] = name
+	return joinKeywords(words)
+}
+
+// program is one of PostgreSQL's, with libpq's environment variables of ours that hold no secret.
+func (db *pgDatabase) program(path string, password *os.File, args ...string) program {
+	env := environ("PGPASSFILE=/dev/fd/3")
+	for _, kv := range os.Environ() {
+		key, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(key, "PG") && !slices.Contains([]string{"PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD"}, key) {
+			env = append(env, kv)
+		}
+	}
+	return program{path: path, args: args, env: env, files: []*os.File{password}}
+}
+
+// passwordFile gives a file in the form of .pgpass, that has no name any more when it is returned: nothing is left of
+// it even when we are killed. Programs read it as /dev/fd/3; it must be their first extra file.
+func (db *pgDatabase) passwordFile() (*os.File, error) {
+	if strings.ContainsAny(db.conf.Password, "\n\x00") {
+		return nil, errors.New("dsn: the password has a line break in it, which no password file can hold")
+	}
+	f, err := os.CreateTemp("", "caddy-backup-") // 0600
+	if err != nil {
+		return nil, err
+	}
+	err = os.Remove(f.Name())
+	if err == nil && db.conf.Password != "" {
+		_, err = fmt.Fprintf(f, "*:*:*:*:%s\n", strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(db.conf.Password))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// connect opens a connection to a database of the server.
+func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn, error) {
+	limit, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conf := db.conf.Copy()
+	conf.Database = name
+	conn, err := pgconn.ConnectConfig(limit, conf)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, db.connectError(name, err)
+	}
+	return conn, nil
+}
+
+// server asks for the server's version, which also shows that the database can be reached.
+func (db *pgDatabase) server(ctx context.Context) (pgVersion, error) {
+	conn, err := db.connect(ctx, db.name)
+	if err != nil {
+		return pgVersion{}, err
+	}
+	defer closePg(conn)
+	return parsePgVersion(conn.ParameterStatus("server_version"))
+}
+
+// closePg says good-bye to the server, which must not take long.
+func closePg(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultGrace)
+	defer cancel()
+	conn.Close(ctx)
+}
+
+// connectError names the thing, the place and the way out. It has nothing of the DSN in it that is secret.
+func (db *pgDatabase) connectError(name string, err error) error {
+	user := db.conf.User
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		switch pg.Code {
+		case "28P01": // invalid_password
+			return fmt.Errorf("PostgreSQL at %s refuses the password of user %s; correct the dsn, or set the password with "+
+				"ALTER ROLE (SQLSTATE %s)", db.place, user, pg.Code)
+		case "28000": // invalid_authorization_specification
+			return fmt.Errorf("PostgreSQL at %s does not let user %s in: %s; correct the dsn, or allow it in pg_hba.conf (SQLSTATE %s)",
+				db.place, user, pg.Message, pg.Code)
+		case "3D000": // invalid_catalog_name
+			return fmt.Errorf("database %s does not exist on PostgreSQL at %s; correct the dsn, or create it", name, db.place)
+		}
+		return fmt.Errorf("PostgreSQL at %s does not take a connection to database %s: %s (SQLSTATE %s)", db.place, name, pg.Message, pg.Code)
+	}
+	reason, way := "", "look whether it is running, and whether the dsn is right"
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		reason, way = "the name of the host is unknown", "correct the dsn, or the name service"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		reason = "nobody listens there"
+	case errors.Is(err, fs.ErrNotExist):
+		reason = "there is no socket"
+	case errors.Is(err, fs.ErrPermission):
+		reason, way = "permission denied for user "+userName(), "let that user read the socket or key file"
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = "no answer in " + connectTimeout.String()
+	default:
+		var inner *pgconn.ConnectError
+		if errors.As(err, &inner) && inner.Unwrap() != nil {
+			err = inner.Unwrap()
+		}
+		reason = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return fmt.Errorf("cannot reach PostgreSQL at %s: %s; %s", db.place, reason, way)
+}
+
+// hints are ways out of what PostgreSQL's programs say.
+var hints = []struct{ words, way string }{
+	{"permission denied for", "let the user read everything: GRANT pg_read_all_data TO the user, or dump as the owner"},
+	{"permission denied to create database", "let the user create databases: ALTER ROLE … CREATEDB"},
+	{`role "`, "create the roles first; pg_dumpall --globals-only on the old server shows them"},
+	{"unsupported version", "the dump was made by a newer pg_dump: install a postgresql-client as new"},
+	{"out of shared memory", "raise max_locks_per_transaction on the server"},
+	{"invalid locale name", "install the locale on the server's machine and restart the server"},
+	{"invalid LC_COLLATE locale name", "install the locale on the server's machine and restart the server"},
+}
+
+// explain names the database, and the way out where we know one.
+func (db *pgDatabase) explain(what string, err error) error {
+	text := err.Error()
+	for _, h := range hints {
+		if strings.Contains(text, h.words) {
+			return fmt.Errorf("%s of database %s on %s: %w; %s", what, db.name, db.place, err, h.way)
+		}
+	}
+	return fmt.Errorf("%s of database %s on %s: %w", what, db.name, db.place, err)
+}

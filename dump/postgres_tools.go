@@ -1,0 +1,102 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// pgLayouts are where packages put the programs of each version: Debian's, and those of the project for Red Hat's.
+var pgLayouts = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"}
+
+// pgVersion is a version of PostgreSQL: 15.18, 9.6.24.
+type pgVersion struct {
+	major int // compared: 15; 9 for all of the old ones
+	minor int
+	text  string
+}
+
+var pgVersionPattern = regexp.MustCompile(`(\d+)(?:\.(\d+))?[.\w]*`)
+
+// parsePgVersion finds the version in "15.18 (Debian …)" and in "pg_dump (PostgreSQL) 15.18".
+func parsePgVersion(text string) (pgVersion, error) {
+	m := pgVersionPattern.FindStringSubmatch(text)
+	if m == nil {
+		return pgVersion{}, fmt.Errorf("no version of PostgreSQL in %q", text)
+	}
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	return pgVersion{major, minor, m[0]}, nil
+}
+
+// pgTools are the programs of one version.
+type pgTools struct {
+	dump, restore string // paths
+	version       pgVersion
+}
+
+// tools chooses the programs for a server: of those that are not older than it the oldest, because what a newer pg_dump
+// writes, the server's own pg_restore may not read; of these the last correction.
+func (p *Postgres) tools(ctx context.Context, server pgVersion) (pgTools, error) {
+	found := p.allTools(ctx)
+	if len(found) == 0 {
+		_, err := findProgram("pg_dump")
+		if err == nil {
+			err = fmt.Errorf("pg_dump in PATH does not say its version")
+		}
+		return pgTools{}, err
+	}
+	var best, newest pgTools
+	for _, t := range found {
+		if t.version.major > newest.version.major {
+			newest = t
+		}
+		if t.version.major < server.major {
+			continue
+		}
+		better := t.version.major < best.version.major || t.version.major == best.version.major && t.version.minor > best.version.minor
+		if best.dump == "" || better {
+			best = t
+		}
+	}
+	if best.dump == "" {
+		return pgTools{}, fmt.Errorf("%s is of version %s, older than the server (%s), and cannot dump it; "+
+			"install the package postgresql-client-%d", newest.dump, newest.version.text, server.text, server.major)
+	}
+	if _, err := exec.LookPath(best.restore); err != nil {
+		return pgTools{}, notFound(best.restore, err)
+	}
+	return best, nil
+}
+
+// allTools finds every version that is installed, and that says which it is.
+func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
+	layouts := pgLayouts
+	if p.layouts != nil {
+		layouts = p.layouts
+	}
+	var paths []string
+	for _, layout := range layouts {
+		more, _ := filepath.Glob(filepath.Join(layout, "pg_dump"))
+		paths = append(paths, more...)
+	}
+	if path, err := exec.LookPath("pg_dump"); err == nil {
+		paths = append(paths, path)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, path := range paths {
+		line, err := firstLine(ctx, path, "--version")
+		if err != nil {
+			continue
+		}
+		if version, err := parsePgVersion(line); err == nil {
+			found = append(found, pgTools{path, filepath.Join(filepath.Dir(path), "pg_restore"), version})
+		}
+	}
+	return found
+}
