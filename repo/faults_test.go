@@ -199,3 +199,45 @@ func readWhatCanBeRead(t *testing.T, r *repo.Repository, tree repo.ID) {
 		}
 	}
 }
+
+// TestInitCanBeRepeated ends the process at each operation of Init: the next Init makes the repository, or finds it made.
+func TestInitCanBeRepeated(t *testing.T) {
+	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
+		for k, more := 1, true; more; k++ {
+			below := new(storage.Memory)
+			f := storagetest.NewFaulty(below)
+			f.Crash(k, how)
+			o := repo.Options{KDF: cheap}
+			_, first := repo.Init(t.Context(), f, []byte(password), o)
+			more = f.Fired() > 0
+			_, second := repo.Init(t.Context(), below, []byte(password), o)
+			if exists := errors.Is(second, repo.ErrExists); second != nil && !exists || first == nil && !exists {
+				t.Errorf("%v operation %d: first %v, then %v", how, k, first, second)
+			}
+			if n := len(storagetest.Names(t, below, "keys")); n > 2 {
+				t.Errorf("%v operation %d: %d files in keys", how, k, n)
+			}
+			openRepo(t, below)
+		}
+	}
+}
+
+// TestInitLeavesOthersAlone: a repository whose config was lost must not be made anew over its data.
+func TestInitLeavesOthersAlone(t *testing.T) {
+	for _, lost := range []string{"", "snapshots", "index"} {
+		st, _ := template(t)
+		storagetest.Remove(t, st, "config")
+		if lost != "" {
+			for _, name := range storagetest.Names(t, st, lost) {
+				storagetest.Remove(t, st, name)
+			}
+		}
+		before := storagetest.Names(t, st, "")
+		if _, err := repo.Init(t.Context(), st, []byte(password), repo.Options{KDF: cheap}); !errors.Is(err, repo.ErrExists) {
+			t.Errorf("without config and %s: %v", lost, err)
+		}
+		if after := storagetest.Names(t, st, ""); len(after) != len(before) {
+			t.Errorf("%d files became %d", len(before), len(after))
+		}
+	}
+}

@@ -115,10 +115,10 @@ func Init(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 	return r, nil
 }
 
-// initAt writes the key file and then the config, whose presence is what makes the repository exist. A crash in
-// between leaves a lone key file, which the next Init takes over.
+// initAt writes the key file and then the config, whose presence is what makes the repository exist. A crash in between
+// leaves one key file; the next Init with the same password takes it up, so that nobody has to clean up.
 func initAt(ctx context.Context, st Storage, password []byte, o Options) (*Repository, error) {
-	key, err := leftoverKey(ctx, st, password)
+	key, err := leftKey(ctx, st, password)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func initAt(ctx context.Context, st Storage, password []byte, o Options) (*Repos
 	return newRepository(st, key, config, o), nil
 }
 
-// storeNewKey makes a master key and stores it under the password.
+// storeNewKey makes a master key and its first key file.
 func storeNewKey(ctx context.Context, st Storage, password []byte, o Options) (*masterKey, error) {
 	key, err := randomMasterKey()
 	if err != nil {
@@ -151,10 +151,9 @@ func storeNewKey(ctx context.Context, st Storage, password []byte, o Options) (*
 	return key, st.Put(ctx, "keys/"+Hash(data).String(), data)
 }
 
-// leftoverKey makes sure that there is no repository yet. It returns the master key that an interrupted Init left, or
-// nil where there is nothing at all; ErrExists otherwise. An empty config counts as none: it is what a crash of a
-// careless writer leaves.
-func leftoverKey(ctx context.Context, st Storage, password []byte) (*masterKey, error) {
+// leftKey fails with ErrExists where anything of a repository is, but for one key file that the password opens: that is
+// what an Init leaves that was cut off. An empty config is none: it is what a crash of a careless writer leaves.
+func leftKey(ctx context.Context, st Storage, password []byte) (*masterKey, error) {
 	config, err := st.Get(ctx, configName, 0, -1)
 	if err == nil && len(config) > 0 {
 		return nil, fmt.Errorf("%w: there is a config file", ErrExists)
@@ -165,22 +164,21 @@ func leftoverKey(ctx context.Context, st Storage, password []byte) (*masterKey, 
 	for _, dir := range []string{"snapshots", "index", "data"} {
 		for f, err := range st.List(ctx, dir) {
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("cannot list %s: %w", dir, err)
 			}
-			return nil, fmt.Errorf("%w: there is %s, but no config file; bring that back, or choose another place", ErrExists, f.Name)
+			return nil, fmt.Errorf("%w: there is %s but no config file; restore that file, or choose another place", ErrExists, f.Name)
 		}
 	}
 	keys, err := listFiles(ctx, st, "keys")
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	if len(keys) == 1 {
-		if key, err := readKey(ctx, st, keys[0], password); err == nil {
-			return key, nil
-		}
+	key, err := readKey(ctx, st, keys[0], password)
+	if err != nil || len(keys) > 1 {
+		return nil, fmt.Errorf("%w: there are %d files in keys but no config file; restore that file, or choose another place",
+			ErrExists, len(keys))
 	}
-	return nil, fmt.Errorf("%w: there are key files of another repository, but no config file; bring that back, "+
-		"or choose another place", ErrExists)
+	return key, nil
 }
 
 // Open opens the repository with a password. It fails with ErrNoRepository, ErrWrongPassword, ErrDamaged or
