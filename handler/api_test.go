@@ -48,7 +48,7 @@ func TestPagesOfSnapshots(t *testing.T) {
 	server := mustSite(t, env.Service, "")
 	for i := range 5 {
 		env.DB.Set(fmt.Sprintf("data %d", i))
-		env.Backed(t, "shop")
+		several(t, env, "shop", 1)
 	}
 	seen := make(map[string]bool)
 	for page := 1; page <= 3; page++ {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -171,6 +172,26 @@ func (a answer) code() string {
 	var e Error
 	_ = json.Unmarshal([]byte(a.body), &e)
 	return e.Code
+}
+
+// several backs a job up n times, looking closer than Watch does whether it has ended.
+func several(t testing.TB, env *backuptest.Env, job string, n int) {
+	t.Helper()
+	for range n {
+		run, err := env.Backup(t.Context(), "tester", job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !run.State.Done() {
+			time.Sleep(time.Millisecond)
+			if run, err = env.Run(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if run.State != backup.StateOK {
+			t.Fatalf("the backup is %s: %s", run.State, run.Error)
+		}
+	}
 }
 
 // located is a storage in memory that says that it is elsewhere.
