@@ -29,7 +29,7 @@ unit: ## all tests
 # The long suites have run without the race detector; here the short ones look for races.
 race: ## the tests of the engine again, with the race detector
 	@if command -v gcc >/dev/null; then \
-		CGO_ENABLED=1 go run ./internal/gotest -race -short ./repo ./backup ./storage/... ./fsnode ./handler; \
+		CGO_ENABLED=1 go run ./internal/gotest -race -short ./repo/... ./backup/... ./storage/... ./fsnode ./handler; \
 	elif [ -n "$$CI" ]; then echo "the race detector needs gcc" >&2; exit 1; \
 	else echo "NOT TESTED: the race detector needs gcc"; fi
 
@@ -42,7 +42,7 @@ quickstart: ## the main job on a small shop, in a minute
 bench: ## measure beside restic; writes bench/README.md
 	go run ./bench -out bench/README.md
 
-soak: ## every fuzz target for FUZZTIME (60s) each, and the long suites
+soak: ## every fuzz target for FUZZTIME (60s) each, then all tests COUNT (5) times in random order
 	scripts/soak
 
 clean:
