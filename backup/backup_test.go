@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -64,27 +66,29 @@ func TestBackup(t *testing.T) {
 }
 
 func TestUnchanged(t *testing.T) {
-	e := backuptest.New(t, func(c *backup.Config) {
-		c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{
-			Name: "media", Kind: "fake", Source: backuptest.Folder{"a/1.jpg": "one", "2.jpg": "two"},
+	synctest.Test(t, func(t *testing.T) {
+		e := backuptest.New(t, func(c *backup.Config) {
+			c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{
+				Name: "media", Kind: "fake", Source: backuptest.Folder{"a/1.jpg": "one", "2.jpg": "two"},
+			})
 		})
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || run.Unchanged {
+			t.Fatalf("%+v", run)
+		}
+		second := e.RunBackup(t, "shop")
+		if second.State != backup.StateOK || !second.Unchanged {
+			t.Fatalf("%+v", second)
+		}
+		e.DB.Set("something else")
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || run.Unchanged {
+			t.Fatalf("%+v", run)
+		}
+		list, err := e.Snapshots(t.Context(), backup.SnapshotQuery{Job: "shop"})
+		if err != nil || list.Total != 3 {
+			t.Fatal(list, err)
+		}
+		requireClean(t, e)
 	})
-	if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || run.Unchanged {
-		t.Fatalf("%+v", run)
-	}
-	second := e.RunBackup(t, "shop")
-	if second.State != backup.StateOK || !second.Unchanged {
-		t.Fatalf("%+v", second)
-	}
-	e.DB.Set("something else")
-	if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || run.Unchanged {
-		t.Fatalf("%+v", run)
-	}
-	list, err := e.Snapshots(t.Context(), backup.SnapshotQuery{Job: "shop"})
-	if err != nil || list.Total != 3 {
-		t.Fatal(list, err)
-	}
-	requireClean(t, e)
 }
 
 // TestBadDumps is the promise: whatever goes wrong in a dump makes no snapshot, and the next run is green.
@@ -104,8 +108,9 @@ func TestBadDumps(t *testing.T) {
 		}, "db.sql (source db): panic: index out of range"},
 		"ends its goroutine": {func(_ context.Context, w io.Writer, _ *backup.Task) error {
 			io.WriteString(w, "half a du")
-			panic(http408)
-		}, "panic"},
+			runtime.Goexit()
+			return nil
+		}, "its goroutine ended"},
 		"writes much, then fails": {func(_ context.Context, w io.Writer, _ *backup.Task) error {
 			for range 40 {
 				w.Write(make([]byte, 1<<20))
@@ -115,30 +120,32 @@ func TestBadDumps(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			e := backuptest.New(t)
-			e.DB.Do(c.dump)
-			run := e.RunBackup(t, "shop")
-			if run.State != backup.StateFailed || !strings.Contains(run.Error, c.want) || run.Snapshot != "" {
-				t.Fatalf("%+v", run)
-			}
-			requireSnapshots(t, e, 0)
-			if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup failed now: db.sql") {
-				t.Errorf("%+v", h)
-			}
-			e.DB.Set("good again")
-			if run := e.RunBackup(t, "shop"); run.State != backup.StateOK {
-				t.Fatalf("the next run: %+v", run)
-			}
-			requireSnapshots(t, e, 1)
-			requireClean(t, e)
-			if h := e.Health(t.Context()); !h.OK || len(h.Reasons) != 0 {
-				t.Errorf("%+v", h)
-			}
+			synctest.Test(t, func(t *testing.T) { badDump(t, c.dump, c.want) })
 		})
 	}
 }
 
-var http408 = errors.New("an error as a panic")
+func badDump(t *testing.T, dump backuptest.DumpFunc, want string) {
+	e := backuptest.New(t)
+	e.DB.Do(dump)
+	run := e.RunBackup(t, "shop")
+	if run.State != backup.StateFailed || !strings.Contains(run.Error, want) || run.Snapshot != "" {
+		t.Fatalf("%+v", run)
+	}
+	requireSnapshots(t, e, 0)
+	if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup failed now: db.sql") {
+		t.Errorf("%+v", h)
+	}
+	e.DB.Set("good again")
+	if run := e.RunBackup(t, "shop"); run.State != backup.StateOK {
+		t.Fatalf("the next run: %+v", run)
+	}
+	requireSnapshots(t, e, 1)
+	requireClean(t, e)
+	if h := e.Health(t.Context()); !h.OK || len(h.Reasons) != 0 {
+		t.Errorf("%+v", h)
+	}
+}
 
 func logOf(run backup.Run) string {
 	var b strings.Builder

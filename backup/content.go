@@ -54,17 +54,20 @@ func (s *Service) List(ctx context.Context, repository, id, path string) ([]Cont
 // resolve finds a path in a snapshot and returns its node and its path from the root. One without a leading slash is
 // looked up in the folder of the job first: it may name a part.
 func resolve(ctx context.Context, r *repo.Repository, s repo.Snapshot, p string) (repo.Node, string, error) {
+	full := tidy(p)
 	job := jobOf(s)
-	if p != "" && !strings.HasPrefix(p, "/") && job != "" {
-		full := tidy(job + "/" + p)
+	if p == "" || strings.HasPrefix(p, "/") || job == "" {
 		node, err := r.Lookup(ctx, s.Tree, full)
-		if err == nil || !errors.Is(err, repo.ErrNotFound) && !errors.Is(err, repo.ErrNotFolder) {
-			return node, full, err
+		return node, full, err
+	}
+	inJob := tidy(job + "/" + p)
+	node, err := r.Lookup(ctx, s.Tree, inJob)
+	if errors.Is(err, repo.ErrNotFound) || errors.Is(err, repo.ErrNotFolder) {
+		if node, err := r.Lookup(ctx, s.Tree, full); err == nil {
+			return node, full, nil
 		}
 	}
-	full := tidy(p)
-	node, err := r.Lookup(ctx, s.Tree, full)
-	return node, full, err
+	return node, inJob, err
 }
 
 // tidy gives a path one leading slash and single ones between names. Names are raw: "." and ".." mean nothing.

@@ -122,7 +122,10 @@ func (d *deadJournal) read() error {
 			d.left.apply(e)
 		}
 	}
-	return nil
+	if !bytes.HasSuffix(data, []byte("\n")) { // what we append must not be torn as well
+		_, err = d.file.WriteString("\n")
+	}
+	return err
 }
 
 func (d *deadJournal) clean(log *slog.Logger, location string, remove func([]repo.ID) error) error {

@@ -200,35 +200,39 @@ func TestStorageRefuses(t *testing.T) {
 // TestStoreDown: what the Store cannot do is no reason not to back up into a repository that is there, but one to make
 // a new one where an old one may have been.
 func TestStoreDown(t *testing.T) {
-	e := backuptest.New(t)
-	e.Store.Fail(errors.New("the store is down"))
-	run := e.RunBackup(t, "shop")
-	if run.State != backup.StateOK || len(run.Log) == 0 {
-		t.Fatalf("%+v", run)
-	}
-	if again := must(e.Service.Run(t.Context(), run.ID))(t); len(again.Log) == 0 || again.State != backup.StateOK {
-		t.Errorf("%+v", again)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := backuptest.New(t)
+		e.Store.Fail(errors.New("the store is down"))
+		run := e.RunBackup(t, "shop")
+		if run.State != backup.StateOK || len(run.Log) == 0 {
+			t.Fatalf("%+v", run)
+		}
+		if again := must(e.Service.Run(t.Context(), run.ID))(t); len(again.Log) == 0 || again.State != backup.StateOK {
+			t.Errorf("%+v", again)
+		}
 
-	e = newPlace(t, new(storage.Memory))
-	e.Store.Fail(errors.New("the store is down"))
-	run = e.RunBackup(t, "shop")
-	if run.State != backup.StateFailed || !strings.Contains(run.Error, "the store is down") {
-		t.Fatalf("%+v", run)
-	}
-	e.Store.Fail(nil)
-	e.Backed(t, "shop")
+		e = newPlace(t, new(storage.Memory))
+		e.Store.Fail(errors.New("the store is down"))
+		run = e.RunBackup(t, "shop")
+		if run.State != backup.StateFailed || !strings.Contains(run.Error, "the store is down") {
+			t.Fatalf("%+v", run)
+		}
+		e.Store.Fail(nil)
+		e.Backed(t, "shop")
+	})
 }
 
 // TestNoDataDir: a password cannot be generated where it cannot be kept; everything else works.
 func TestNoDataDir(t *testing.T) {
-	e := newPlace(t, new(storage.Memory), func(c *backup.Config) { c.DataDir = "" })
-	run := e.RunBackup(t, "shop")
-	if run.State != backup.StateFailed || !strings.Contains(run.Error, "write `password`") {
-		t.Errorf("%+v", run)
-	}
-	e = newPlace(t, new(storage.Memory), func(c *backup.Config) { c.DataDir, c.Repositories[0].Password = "", []byte("secret") })
-	e.Backed(t, "shop")
+	synctest.Test(t, func(t *testing.T) {
+		e := newPlace(t, new(storage.Memory), func(c *backup.Config) { c.DataDir = "" })
+		run := e.RunBackup(t, "shop")
+		if run.State != backup.StateFailed || !strings.Contains(run.Error, "write `password`") {
+			t.Errorf("%+v", run)
+		}
+		e = newPlace(t, new(storage.Memory), func(c *backup.Config) { c.DataDir, c.Repositories[0].Password = "", []byte("secret") })
+		e.Backed(t, "shop")
+	})
 }
 
 // TestTwoCreate has two Services make a repository at once: it is made once.
@@ -250,35 +254,39 @@ func TestTwoCreate(t *testing.T) {
 
 // TestNewStorage attaches a configuration with another storage for the same location: from then on that one is used.
 func TestNewStorage(t *testing.T) {
-	e := backuptest.New(t)
-	e.Backed(t, "shop")
-	old := storagetest.NewFaulty(e.Storage)
-	next := e.Config
-	next.Repositories = []backup.RepositoryConfig{next.Repositories[0]}
-	next.Repositories[0].Storage = old
-	detach := must(e.Attach(next))(t)
-	e.Backed(t, "shop")
-	if old.Count() == 0 {
-		t.Fatal("the new storage is not used")
-	}
-	detach()
-	n := old.Count()
-	e.Backed(t, "shop")
-	if old.Count() != n {
-		t.Error("the storage of a detached configuration is still used")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := backuptest.New(t)
+		e.Backed(t, "shop")
+		old := storagetest.NewFaulty(e.Storage)
+		next := e.Config
+		next.Repositories = []backup.RepositoryConfig{next.Repositories[0]}
+		next.Repositories[0].Storage = old
+		detach := must(e.Attach(next))(t)
+		e.Backed(t, "shop")
+		if old.Count() == 0 {
+			t.Fatal("the new storage is not used")
+		}
+		detach()
+		n := old.Count()
+		e.Backed(t, "shop")
+		if old.Count() != n {
+			t.Error("the storage of a detached configuration is still used")
+		}
+	})
 }
 
 // TestReplacedConfig swaps the whole repository for another with the same password behind an open vault.
 func TestReplacedConfig(t *testing.T) {
-	e := backuptest.New(t)
-	e.Backed(t, "shop")
-	other := backuptest.Repository(t)
-	for _, name := range storagetest.Names(t, e.Storage, "") {
-		storagetest.Remove(t, e.Storage, name)
-	}
-	storagetest.Copy(t, e.Storage, other)
-	if _, err := e.Snapshots(context.Background(), backup.SnapshotQuery{}); !errors.Is(err, backup.ErrConflict) {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := backuptest.New(t)
+		e.Backed(t, "shop")
+		other := backuptest.Repository(t)
+		for _, name := range storagetest.Names(t, e.Storage, "") {
+			storagetest.Remove(t, e.Storage, name)
+		}
+		storagetest.Copy(t, e.Storage, other)
+		if _, err := e.Snapshots(context.Background(), backup.SnapshotQuery{}); !errors.Is(err, backup.ErrConflict) {
+			t.Error(err)
+		}
+	})
 }
