@@ -25,6 +25,10 @@ func (a *API) events(c *call) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store, no-transform") // a compressing handler would hold events back
 	h.Set("X-Content-Type-Options", "nosniff")
+	if c.r.Method == http.MethodHead {
+		cancel()
+		return nil
+	}
 	runs := watch(ctx, c.service, c.id())
 	defer func() {
 		cancel()

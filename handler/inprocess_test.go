@@ -95,10 +95,13 @@ func TestInProcessClientGoesAway(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	defer close(release)
 	req, _ := http.NewRequestWithContext(ctx, "GET", "http://x/", nil)
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done()
+		<-release // too late for an answer
 	})
 	if _, err := InProcess(h).RoundTrip(req); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)

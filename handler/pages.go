@@ -13,8 +13,9 @@ import (
 
 // pages are what people see: HTML that works without scripts, and better with the one that it brings along.
 type pages struct {
-	log *slog.Logger
-	now func() time.Time
+	log   *slog.Logger
+	now   func() time.Time
+	parts partsCache
 }
 
 // storageTimeout is how long a page waits for a storage before it shows what it has and says so.

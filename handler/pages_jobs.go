@@ -19,7 +19,8 @@ type overview struct {
 	Runs         []*runView
 	Repositories []repositoryView
 	Health       backup.Health
-	Good, Never  int // jobs that have a good backup, and that never ran
+	Good, Never  int  // jobs that have a good backup, and that never ran
+	Busy         bool // something is going on
 }
 
 func (p *pages) overview(c *call) error {
@@ -39,10 +40,10 @@ func (p *pages) overview(c *call) error {
 	}
 	for _, j := range jobs {
 		v := newJobView(j, now)
-		v.list(ctx, c.service, runs, backup.SnapshotQuery{Limit: newest})
+		p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Limit: newest})
 		view.add(v)
 	}
-	return p.page(c, "overview.html", "Backups", view.busy(), view)
+	return p.page(c, "overview.html", "Backups", view.Busy, view)
 }
 
 func (v *overview) add(j *jobView) {
@@ -53,25 +54,16 @@ func (v *overview) add(j *jobView) {
 	if j.State == "never" {
 		v.Never++
 	}
-}
-
-// busy reports whether anything is going on.
-func (v *overview) busy() bool {
-	for _, j := range v.Jobs {
-		if j.Live != nil {
-			return true
-		}
-	}
-	return false
+	v.Busy = v.Busy || j.Live != nil
 }
 
 // list fills in a page of the job's snapshots. An error is shown in their place: the rest of the page is still true.
-func (v *jobView) list(ctx context.Context, s *backup.Service, runs []backup.Run, q backup.SnapshotQuery) {
+func (p *pages) list(ctx context.Context, s *backup.Service, v *jobView, runs []backup.Run, q backup.SnapshotQuery) {
 	q.Repository, q.Job = v.Repository, v.Name
 	list, err := s.Snapshots(ctx, q)
 	v.Problem = problem(err)
 	v.Total, v.Damaged = list.Total, list.Damaged
-	v.Snapshots = snapshotViews(ctx, s, list.Snapshots, runs)
+	v.Snapshots = p.snapshotViews(ctx, s, list.Snapshots, runs)
 }
 
 type jobPage struct {
@@ -97,7 +89,7 @@ func (p *pages) job(c *call) error {
 	}
 	now := p.now()
 	v := newJobView(job, now)
-	v.list(ctx, c.service, runs, backup.SnapshotQuery{Offset: (page - 1) * perPage, Limit: perPage})
+	p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Offset: (page - 1) * perPage, Limit: perPage})
 	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), newPager(page, perPage, v.Total, c.r.URL.Query())}
 	return p.page(c, "job.html", job.Name, v.Live != nil, view)
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -32,11 +30,11 @@ type jobView struct {
 // snapshotView is a row of a table of snapshots.
 type snapshotView struct {
 	backup.Snapshot
-	Address   string
-	Unchanged bool
-	Run       string // address of the run that made it; empty when forgotten
-	Parts     []contentView
-	Problem   string // why the parts cannot be listed
+	Address    string
+	Unchanged  bool
+	RunAddress string // of the run that made it; empty when it is forgotten
+	Parts      []contentView
+	Problem    string // why the parts cannot be listed
 }
 
 // contentView is a file or folder in a snapshot.
@@ -93,40 +91,6 @@ func newContentView(repository, snapshot string, c backup.Content) contentView {
 
 func contentViews(repository, snapshot string, list []backup.Content) []contentView {
 	return each(list, func(c backup.Content) contentView { return newContentView(repository, snapshot, c) })
-}
-
-// snapshotViews makes the rows of a table: each with its parts, and with what the history knows of the run.
-func snapshotViews(ctx context.Context, s *backup.Service, list []backup.Snapshot, runs []backup.Run) []snapshotView {
-	known := make(map[string]backup.Run, len(runs))
-	for _, r := range runs {
-		known[r.ID] = r
-	}
-	views := make([]snapshotView, len(list))
-	var group errgroup.Group
-	group.SetLimit(4)
-	for i, snap := range list {
-		v := &views[i]
-		*v = snapshotView{Snapshot: snap, Address: snapshotAddress(snap.Repository, snap.ID)}
-		if r, ok := known[snap.Run]; ok {
-			v.Run, v.Unchanged = runAddress(r.ID), r.Unchanged
-		}
-		group.Go(func() error {
-			v.load(ctx, s)
-			return nil
-		})
-	}
-	_ = group.Wait() // each row bears its own error
-	return views
-}
-
-func (v *snapshotView) load(ctx context.Context, s *backup.Service) {
-	full, err := s.Snapshot(ctx, v.Repository, v.ID, "")
-	if err != nil {
-		v.Problem = problem(err)
-		return
-	}
-	parts, _ := partsOf(full)
-	v.Parts = contentViews(v.Repository, v.ID, parts)
 }
 
 // partsOf tells what a job dumped from what lies beside it: the manifest and the checksums.

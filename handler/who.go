@@ -120,7 +120,7 @@ func (h *Handler) bearsToken(r *http.Request) bool {
 
 func (h *Handler) logRefused(name string) {
 	if name != "" {
-		h.log.Info("user has no role and was refused; add a line like `viewer " + name + "` to the backup directive")
+		h.log.Info("a user without a role was refused; to let them look, add `viewer <name>` to the backup directive", "user", name)
 		return
 	}
 	h.hint.Do(func() {

@@ -40,7 +40,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	}{
 		"nobody signed in":             {`{"admins": ["anna"]}`, nil, 403, "basic_auth"},
 		"an empty name":                {`{"admins": ["anna"]}`, user(" "), 403, "basic_auth"},
-		"not on any list":              {`{"admins": ["anna"]}`, user("bob"), 403, "viewer bob"},
+		"not on any list":              {`{"admins": ["anna"]}`, user("bob"), 403, `"user":"bob"`},
 		"names are case-sensitive":     {`{"admins": ["anna"]}`, user("Anna"), 403, ""},
 		"no lists, signed in":          {`{}`, user("bob"), 200, "admin alice"},
 		"no lists, not signed in":      {`{}`, nil, 403, "basic_auth"},

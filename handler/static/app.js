@@ -192,5 +192,6 @@ function begin() {
 }
 
 begin();
-setInterval(() => look().catch(() => {}), 5000);
+look().catch(() => {});
+setInterval(() => look().catch(() => {}), 4000);
 setInterval(tellTimes, 30000);
