@@ -3,7 +3,6 @@ package backup
 import (
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
-
-var quiet = slog.New(slog.DiscardHandler)
 
 func lockID(n byte) repo.ID { return repo.ID{n} }
 

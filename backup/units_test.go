@@ -17,6 +17,8 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // TestSumLine has GNU sha256sum write the same lines.
 func TestSumLine(t *testing.T) {
 	dir := t.TempDir()
