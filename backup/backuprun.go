@@ -170,7 +170,10 @@ func (b *backupRun) commit(ctx context.Context) error {
 		return b.vault.explain(err)
 	}
 	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
-	b.update(func(run *Run) { run.Snapshot, run.Unchanged = s.ID.String(), unchanged })
+	b.update(func(run *Run) {
+		b.good = true
+		run.Snapshot, run.Unchanged = s.ID.String(), unchanged
+	})
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)
 	return nil
 }

@@ -1,12 +1,14 @@
 package backup_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -23,6 +25,9 @@ func TestEveryOperationFails(t *testing.T) {
 	for _, created := range []bool{true, false} {
 		for _, how := range []storagetest.How{storagetest.Before, storagetest.After, storagetest.Midway} {
 			for _, times := range []int{1, storagetest.Forever} {
+				if testing.Short() && (how != storagetest.Before || times != 1) {
+					continue // the race detector makes them slow
+				}
 				name := fmt.Sprintf("%v/%v/times %d", map[bool]string{true: "existing", false: "new"}[created], how, times)
 				t.Run(name, func(t *testing.T) {
 					n := enumerate(t, created, sameProcess, func(f *storagetest.Faulty, k int) {
@@ -149,6 +154,64 @@ func requireWhole(t *testing.T, e *backuptest.Env, run backup.Run) {
 	if got := e.Read(t, s.ID, "/shop/db.sql"); len(got) == 0 {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestCancelAtEveryOperation cancels a backup, and stops the server, while it is in its k-th operation on the storage,
+// for every k. There is a snapshot exactly when the run is ok.
+func TestCancelAtEveryOperation(t *testing.T) {
+	stops := map[string]func(*backuptest.Env, string) error{
+		"cancel": func(e *backuptest.Env, id string) error { return e.Cancel(context.Background(), "bob", id) },
+		"close": func(e *backuptest.Env, _ string) error {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel() // do not wait: we are one of those that would be waited for
+			e.Service.Close(ctx)
+			return nil
+		},
+	}
+	for name, stop := range stops {
+		t.Run(name, func(t *testing.T) {
+			for k, more := 1, true; more && !t.Failed(); k++ {
+				synctest.Test(t, func(t *testing.T) { more = tryStop(t, k, stop) })
+			}
+		})
+	}
+}
+
+// tryStop reports whether the run has a k-th operation.
+func tryStop(t *testing.T, k int, stop func(*backuptest.Env, string) error) bool {
+	f := storagetest.NewFaulty(backuptest.Repository(t))
+	e := newPlace(t, f, func(c *backup.Config) {
+		c.Logger = slog.New(slog.DiscardHandler)
+		c.Repositories[0].Password = []byte(backuptest.Password)
+	})
+	ids := make(chan string, 1)
+	var stopped atomic.Bool
+	f.Hook(func(op storagetest.Op) error {
+		if op.N == k {
+			stopped.Store(true)
+			return stop(e, <-ids)
+		}
+		return nil
+	})
+	run := must(e.Backup(t.Context(), "alice", "shop"))(t)
+	ids <- run.ID
+	run = e.Wait(t, run.ID)
+	synctest.Wait()
+	f.Heal()
+	snapshots := 0
+	if run.State == backup.StateOK {
+		snapshots = 1
+	} else if !stopped.Load() || run.State != backup.StateCancelled && run.State != backup.StateInterrupted {
+		t.Errorf("at operation %d: %+v", k, run)
+	}
+	next := reopen(t, e)
+	list := must(next.Snapshots(t.Context(), backup.SnapshotQuery{}))(t)
+	if list.Total != snapshots {
+		t.Errorf("at operation %d: %d snapshots, and the run is %s", k, list.Total, run.State)
+	}
+	next.Backed(t, "shop")
+	requireClean(t, next)
+	return stopped.Load()
 }
 
 // TestLies has the storage say that all is well when it is not: a lost write, half a write, a flipped bit. What was

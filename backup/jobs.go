@@ -166,8 +166,7 @@ func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] {
 		var last Run
 		for {
 			r := s.running(id)
-			run, err := s.Run(ctx, id)
-			run.Log = nil
+			run, err := s.glance(ctx, id, r)
 			if err != nil {
 				yield(Run{}, err)
 				return
@@ -182,6 +181,16 @@ func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] {
 			}
 		}
 	}
+}
+
+// glance is Run without the log; r is the run if it is one of this process that goes on.
+func (s *Service) glance(ctx context.Context, id string, r *runner) (Run, error) {
+	if r != nil {
+		return r.snapshot(), nil
+	}
+	run, err := s.Run(ctx, id)
+	run.Log = nil
+	return run, err
 }
 
 // awaitChange waits for the end of a run, if it is one of this process, or for the time to look again.

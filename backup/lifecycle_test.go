@@ -231,6 +231,56 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// TestManyReloads reloads a hundred times while two jobs back up: there is one writer at a time, and no run suffers.
+func TestManyReloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inside atomic.Int32
+		slow := func(ctx context.Context, w io.Writer, _ *backup.Task) error {
+			if inside.Add(1) != 1 {
+				t.Error("two writers at once")
+			}
+			defer inside.Add(-1)
+			time.Sleep(3 * time.Second)
+			_, err := io.WriteString(w, "data")
+			return err
+		}
+		e := backuptest.New(t, func(c *backup.Config) {
+			c.Logger = nil
+			c.Jobs = append(c.Jobs, backup.Job{Name: "blog", Sources: c.Jobs[0].Sources})
+		})
+		e.DB.Do(slow)
+		detach := e.Detach
+		ids := map[string]bool{}
+		for n := range 100 {
+			next := must(e.Attach(e.Config))(t)
+			if n%10 == 3 { // taken back again, as when another app does not start
+				next()
+				next = must(e.Attach(e.Config))(t)
+			}
+			detach()
+			detach = next
+			for _, job := range []string{"shop", "blog"} {
+				run, err := e.Backup(t.Context(), "alice", job)
+				if err != nil && !errors.Is(err, backup.ErrConflict) {
+					t.Fatal(err)
+				}
+				ids[run.ID] = true
+			}
+			time.Sleep(time.Second)
+		}
+		for id := range ids {
+			if run := e.Wait(t, id); run.State != backup.StateOK {
+				t.Errorf("%+v", run)
+			}
+		}
+		if len(ids) < 20 {
+			t.Errorf("only %d runs", len(ids))
+		}
+		requireSnapshots(t, e, len(ids))
+		requireClean(t, e)
+	})
+}
+
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := backuptest.New(t)

@@ -1,10 +1,12 @@
 package backup_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -121,5 +123,41 @@ func TestResticSeesLock(t *testing.T) {
 	if run = e.Wait(t, run.ID); run.State != backup.StateOK {
 		t.Errorf("%+v", run)
 	}
+	realtest.Restic(t, dir, backuptest.Password, "check", "--read-data")
+}
+
+// TestManyWriters has two Services, as if they were two processes, and restic write into one repository at once.
+func TestManyWriters(t *testing.T) {
+	realtest.Need(t, "restic")
+	dir := filepath.Join(t.TempDir(), "repository")
+	st := storage.NewLocal(dir)
+	backuptest.InitCheaply(t, st)
+	const rounds = 3
+	var writers sync.WaitGroup
+	for n := range 2 {
+		e := newPlace(t, st, func(c *backup.Config) {
+			c.Repositories[0].Password = []byte(backuptest.Password)
+			c.Jobs[0].Name = fmt.Sprint("job", n)
+		})
+		writers.Go(func() {
+			for round := range rounds {
+				e.DB.Set(strings.Repeat(fmt.Sprintln("line", round), 1<<17))
+				if run := e.RunBackup(t, e.Config.Jobs[0].Name); run.State != backup.StateOK {
+					t.Errorf("%+v", run)
+				}
+			}
+		})
+	}
+	files := t.TempDir()
+	if err := os.WriteFile(filepath.Join(files, "x"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range rounds {
+		realtest.Restic(t, dir, backuptest.Password, "backup", "--force", files)
+	}
+	writers.Wait()
+	e := newPlace(t, st, func(c *backup.Config) { c.Repositories[0].Password = []byte(backuptest.Password) })
+	requireSnapshots(t, e, 3*rounds)
+	requireClean(t, e)
 	realtest.Restic(t, dir, backuptest.Password, "check", "--read-data")
 }

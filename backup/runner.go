@@ -32,6 +32,7 @@ type runner struct {
 
 	mu       sync.Mutex
 	run      Run
+	good     bool            // what was asked for is done and durable: whatever happens now, the run is ok
 	progress func() Progress // asked whenever somebody looks; nil = run.Progress
 }
 
@@ -99,6 +100,9 @@ func (r *runner) finish(err error) {
 	if r.run.State.Done() {
 		r.mu.Unlock()
 		return
+	}
+	if r.good {
+		err = nil
 	}
 	if r.progress != nil {
 		r.run.Progress, r.progress = r.progress(), nil

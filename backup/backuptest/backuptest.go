@@ -109,7 +109,7 @@ func Wait(t testing.TB, s *backup.Service, id string) backup.Run {
 	return run
 }
 
-// Run backs a job up and returns the run when it has ended, however it did.
+// RunBackup backs a job up and returns the run when it has ended, however it did.
 func (e *Env) RunBackup(t testing.TB, job string) backup.Run {
 	t.Helper()
 	run, err := e.Backup(t.Context(), "tester", job)
