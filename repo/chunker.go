@@ -23,8 +23,7 @@ const (
 )
 
 // A position is a cut when these bits of the rolling hash are zero: 23 bits before normalChunk, 19 behind it. The bits
-// are high ones because those depend on all of the last 64 bytes; the very highest is left out, so that a loop that
-// shifts twice a step (two bytes at once) finds the same cuts.
+// are high ones because those depend on all of the last 64 bytes.
 const (
 	strictMask = (1<<23 - 1) << 40
 	looseMask  = (1<<19 - 1) << 44
@@ -64,17 +63,14 @@ type cutter struct {
 func (c *cutter) cut(chunk []byte) int {
 	// The hash sees the last 64 bytes only, so everything before that window of the first possible cut can be skipped.
 	c.n = max(c.n, minChunk-gearWindow)
-	for _, zone := range [...]struct {
-		end  int
-		mask uint64
-	}{{minChunk - 1, 0}, {normalChunk, strictMask}, {maxChunk, looseMask}} {
-		end := min(zone.end, len(chunk))
-		if c.n >= end {
-			continue
-		}
-		if c.scan(chunk[c.n:end], zone.mask) {
-			return c.restart()
-		}
+	if end := min(minChunk-1, len(chunk)); c.n < end {
+		c.warm(chunk[c.n:end])
+	}
+	if end := min(normalChunk, len(chunk)); c.n < end && c.scan(chunk[c.n:end], strictMask) {
+		return c.restart()
+	}
+	if end := min(maxChunk, len(chunk)); c.n < end && c.scan(chunk[c.n:end], looseMask) {
+		return c.restart()
 	}
 	if c.n == maxChunk {
 		return c.restart()
@@ -82,25 +78,43 @@ func (c *cutter) cut(chunk []byte) int {
 	return 0
 }
 
-// scan rolls the hash over p and stops behind the first byte at which it fits the mask; mask 0 only warms up.
+// scan rolls the hash over p and stops behind the first byte at which it fits the mask. It takes two bytes a step: each
+// hash needs the one before, and that chain, not the work, is what bounds a byte at a time.
 func (c *cutter) scan(p []byte, mask uint64) bool {
 	h, table := c.hash, c.table
-	if mask == 0 {
-		for _, b := range p {
-			h = h<<1 + table[b]
+	i := 0
+	for ; i+2 <= len(p); i += 2 {
+		first, second := table[p[i]], table[p[i+1]]
+		between := h<<1 + first
+		h = h<<2 + (first<<1 + second)
+		if between&mask == 0 {
+			return c.stop(i+1, between)
 		}
-		c.n, c.hash = c.n+len(p), h
-		return false
-	}
-	for i, b := range p {
-		h = h<<1 + table[b]
 		if h&mask == 0 {
-			c.n, c.hash = c.n+i+1, h
-			return true
+			return c.stop(i+2, h)
+		}
+	}
+	if i < len(p) {
+		h = h<<1 + table[p[i]]
+		if h&mask == 0 {
+			return c.stop(len(p), h)
 		}
 	}
 	c.n, c.hash = c.n+len(p), h
 	return false
+}
+
+func (c *cutter) stop(n int, hash uint64) bool {
+	c.n, c.hash = c.n+n, hash
+	return true
+}
+
+// warm rolls the hash over bytes at which no cut is possible.
+func (c *cutter) warm(p []byte) {
+	for _, b := range p {
+		c.hash = c.hash<<1 + c.table[b]
+	}
+	c.n += len(p)
 }
 
 func (c *cutter) restart() int {
