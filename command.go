@@ -19,7 +19,6 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "backup",
-		Usage:     "<command>",
 		Short:     "Backs up databases and folders, lists, checks and restores them",
 		Long:      commandHelp,
 		CobraFunc: addCommands,
@@ -60,6 +59,7 @@ func addCommands(root *cobra.Command) {
 	flags.Bool("standalone", false, "Do the work here, without a running server")
 	flags.Bool("json", false, "Print what the API answers, as JSON")
 	flags.StringP("repository", "r", "", "Name of the repository (default: the only one, or \"default\")")
+	root.DisableFlagsInUseLine = true
 	// Without this an unknown command would print the help and succeed.
 	root.Args = cobra.NoArgs
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

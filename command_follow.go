@@ -168,7 +168,7 @@ type bar struct {
 
 func (b *bar) update(run backup.Run) {
 	total := run.Progress.Total
-	if total < run.Progress.Bytes {
+	if total <= 0 || total < run.Progress.Bytes {
 		total = -1 // unknown, or an estimate that was too low
 	}
 	if b.bar == nil {
@@ -187,7 +187,11 @@ func (b *bar) update(run backup.Run) {
 		b.total = total
 		b.bar.ChangeMax64(total)
 	}
-	b.bar.Describe(label(run) + ": " + printable(run.Step))
+	text := label(run) + ": " + printable(run.Step)
+	if total < 0 && run.Progress.Bytes > 0 {
+		text += ", " + size(run.Progress.Bytes) // the spinner shows the speed only
+	}
+	b.bar.Describe(text)
 	_ = b.bar.Set64(run.Progress.Bytes) // a terminal that went away is no reason to stop
 }
 

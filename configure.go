@@ -140,11 +140,11 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 			if err != nil {
 				return fmt.Errorf("job %s: source %s: %w", j.Name, s.Name, err)
 			}
-			a.leaveOutOurOwn(source.Source)
 			job.Sources = append(job.Sources, source)
 		}
 		a.config.Jobs = append(a.config.Jobs, job)
 	}
+	a.leaveOut(a.ourOwnPaths())
 	return nil
 }
 
@@ -175,25 +175,41 @@ func (a *App) repositoryOf(j *Job) string {
 	return j.To
 }
 
-// leaveOutOurOwn keeps repositories, generated passwords and password files out of backups of folders: a repository
-// within itself would grow without end, and a password within its repository is lost with it.
-func (a *App) leaveOutOurOwn(source backup.Source) {
-	s, ok := source.(interface{ SkipPaths(paths []string) })
-	if !ok {
-		return
+// leaveOut has the sources that save folders leave out paths.
+func (a *App) leaveOut(paths []string) {
+	for _, j := range a.config.Jobs {
+		for _, s := range j.Sources {
+			if folder, ok := s.Source.(interface{ SkipPaths(paths []string) }); ok {
+				folder.SkipPaths(paths)
+			}
+		}
 	}
-	skip := []string{a.config.DataDir}
+}
+
+// ourOwnPaths lists what a backup of a folder must leave out: repositories, for one within itself would grow without
+// end; generated passwords and password files, for one within its repository is lost with it; and databases that are
+// sources themselves, for a copy of one in use is worth nothing, and reading its files beside a dump in the same process
+// would take away the locks that the dump holds on them.
+func (a *App) ourOwnPaths() []string {
+	paths := []string{a.config.DataDir}
 	for _, r := range a.config.Repositories {
 		if at := r.Storage.Location(); filepath.IsAbs(at) {
-			skip = append(skip, at)
+			paths = append(paths, at)
 		}
 	}
 	for _, r := range a.Repositories {
 		if r != nil {
-			skip = append(skip, filesIn(r.Password)...)
+			paths = append(paths, filesIn(r.Password)...)
 		}
 	}
-	s.SkipPaths(skip)
+	for _, j := range a.config.Jobs {
+		for _, s := range j.Sources {
+			if database, ok := s.Source.(interface{ OwnFiles() []string }); ok {
+				paths = append(paths, database.OwnFiles()...)
+			}
+		}
+	}
+	return paths
 }
 
 var filePlaceholder = regexp.MustCompile(`\{file\.([^}]+)\}`)

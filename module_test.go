@@ -98,7 +98,7 @@ func TestValidateTouchesNothing(t *testing.T) {
 		},
 		"jobs": [{"name": "shop", "sources": [
 			{"name": "db", "source": {"engine": "sqlite", "path": "`+dir+`/missing.sqlite3"}},
-			{"name": "media", "source": {"engine": "files", "path": "`+dir+`/missing"}}
+			{"name": "media", "source": {"engine": "files", "folder": "`+dir+`/missing"}}
 		]}]
 	}`)
 	if err != nil {
