@@ -159,7 +159,7 @@ type teeWriter struct {
 }
 
 func (t *teeWriter) ReadFrom(r io.Reader) (int64, error) {
-	return io.CopyBuffer(t.w, io.TeeReader(r, teeEnd{t}), make([]byte, 256<<10))
+	return io.CopyBuffer(t.w, io.TeeReader(r, teeEnd{t}), make([]byte, copyBuffer))
 }
 
 func (t *teeWriter) Write(p []byte) (int, error) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -29,6 +28,7 @@ type program struct {
 const (
 	defaultGrace = 2 * time.Second
 	killWait     = 5 * time.Second // after SIGKILL; longer only when the kernel itself hangs, on a dead network disk
+	copyBuffer   = 256 << 10       // bytes
 	pipeSize     = 1 << 20         // the most that the kernel gives to users; saves a fifth of a dump's time
 )
 
@@ -47,6 +47,10 @@ func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.W
 	if p.grace == 0 {
 		p.grace = defaultGrace
 	}
+	if cause := context.Cause(ctx); cause != nil {
+		closeFile(in)
+		return 0, stopped(name, cause)
+	}
 	c, err := p.start(in)
 	if err != nil {
 		return 0, startError(p, err)
@@ -54,20 +58,11 @@ func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.W
 	ended := t.Journal.Started(c.cmd.Process.Pid)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	stderr := &stderrTail{log: t.Log, program: name}
-	output := &childOutput{f: c.stdout, exited: c.exited, grace: p.grace}
-	var group sync.WaitGroup
-	var inErr error
-	copied := make(chan struct{})
-	group.Go(func() { io.Copy(stderr, c.stderr) })
-	group.Go(func() { inErr = c.feed(in, fail) })
-	go func() {
-		defer close(copied)
-		if _, err := io.CopyBuffer(out, output, make([]byte, 256<<10)); err != nil {
-			fail(err)
-		}
-	}()
-
+	f := &flows{
+		output: childOutput{f: c.stdout, exited: c.exited, grace: p.grace},
+		stderr: stderrTail{log: t.Log, program: name},
+	}
+	f.start(c, in, out, fail)
 	asked := false // to end, by us
 	select {
 	case <-c.exited:
@@ -76,35 +71,58 @@ func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.W
 		asked = true
 		if !c.end(p.grace) {
 			c.abandon()
-			<-copied
-			group.Wait()
-			return output.n, fmt.Errorf("%s cannot be killed (process %d): %w", name, c.cmd.Process.Pid, context.Cause(ctx))
+			f.wait()
+			return f.output.n, fmt.Errorf("%s cannot be killed (process %d): %w", name, c.cmd.Process.Pid, context.Cause(ctx))
 		}
 	}
 	select {
-	case <-copied:
+	case <-f.copied:
 	case <-ctx.Done():
 		c.stdout.Close()
-		<-copied
 	}
+	<-f.copied // out is not ours any more when run returns
 	c.sweep(p.grace)
-	group.Wait()
+	f.wait()
 	status := c.reap()
 	ended()
-	return output.n, outcome(name, asked, status, context.Cause(ctx), inErr, stderr)
+	return f.output.n, f.outcome(name, asked, status, context.Cause(ctx))
 }
 
+// flows are the three streams of a program while it runs.
+type flows struct {
+	output childOutput
+	stderr stderrTail
+	group  sync.WaitGroup
+	copied chan struct{} // closed when nothing more is written to out
+	inErr  error         // valid after wait
+}
+
+// start copies all three. fail is called when in or out fails.
+func (f *flows) start(c *child, in io.Reader, out io.Writer, fail context.CancelCauseFunc) {
+	f.copied = make(chan struct{})
+	f.group.Go(func() { io.Copy(&f.stderr, c.stderr) })
+	f.group.Go(func() { f.inErr = c.feed(in, fail) })
+	f.group.Go(func() {
+		defer close(f.copied)
+		if _, err := io.CopyBuffer(out, &f.output, make([]byte, copyBuffer)); err != nil {
+			fail(err)
+		}
+	})
+}
+
+func (f *flows) wait() { f.group.Wait() }
+
 // outcome says what became of a program, the first cause first.
-func outcome(name string, asked bool, status, cause, inErr error, stderr *stderrTail) error {
+func (f *flows) outcome(name string, asked bool, status, cause error) error {
 	switch {
 	case asked:
 		return stopped(name, cause)
 	case status != nil:
-		return exitError(name, status, stderr.last())
+		return exitError(name, status, f.stderr.last())
 	case cause != nil:
 		return stopped(name, cause)
-	case inErr != nil:
-		return fmt.Errorf("%s: %w", name, inErr)
+	case f.inErr != nil:
+		return fmt.Errorf("%s: %w", name, f.inErr)
 	}
 	return nil
 }
@@ -143,194 +161,3 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 func (e *statusError) Unwrap() error { return e.err }
-
-// child is a program that runs. Its leader stays unreaped until reap, so that the number of its process group cannot
-// become somebody else's while we may still send signals to it.
-type child struct {
-	cmd            *exec.Cmd
-	stdin          *os.File // nil when the program has no input from us
-	stdout, stderr *os.File
-	exited         chan struct{} // closed when the leader has ended
-	release        chan struct{} // closed when no signal will be sent any more
-	status         chan error    // gets what Wait says
-}
-
-func (p program) start(in io.Reader) (*child, error) {
-	c := &child{exited: make(chan struct{}), release: make(chan struct{}), status: make(chan error, 1)}
-	c.cmd = &exec.Cmd{
-		Path: p.path, Args: append([]string{p.path}, p.args...), Env: p.env, Dir: p.dir, ExtraFiles: p.files,
-		SysProcAttr: childAttributes(),
-	}
-	if c.cmd.Dir == "" {
-		c.cmd.Dir = "/"
-	}
-	theirs, err := c.pipes(in)
-	if err == nil {
-		started := make(chan error)
-		go c.supervise(started)
-		err = <-started
-	}
-	for _, f := range theirs {
-		f.Close()
-	}
-	if err != nil {
-		c.closePipes()
-		return nil, err
-	}
-	return c, nil
-}
-
-// supervise starts the leader and waits for it, on one OS thread: the child's death signal is bound to the thread that
-// started it, and would come too early if the runtime ended that thread.
-func (c *child) supervise(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := c.cmd.Start()
-	started <- err
-	if err != nil {
-		return
-	}
-	c.status <- waitHeld(c.cmd, func() {
-		close(c.exited)
-		<-c.release
-	})
-}
-
-// pipes makes the three pipes and returns the program's ends of them. They are our own, not exec's, because ours can be
-// enlarged and given deadlines.
-func (c *child) pipes(in io.Reader) (theirs []*os.File, err error) {
-	add := func(ours **os.File, toChild bool) *os.File {
-		r, w, e := os.Pipe()
-		if e != nil {
-			err = errors.Join(err, e)
-			return nil
-		}
-		enlarge(r)
-		if toChild {
-			r, w = w, r
-		}
-		*ours = r
-		theirs = append(theirs, w)
-		return w
-	}
-	if w := add(&c.stdout, false); w != nil {
-		c.cmd.Stdout = w
-	}
-	if w := add(&c.stderr, false); w != nil {
-		c.cmd.Stderr = w
-	}
-	switch in := in.(type) {
-	case nil: // exec opens /dev/null
-	case *os.File:
-		c.cmd.Stdin = in
-		theirs = append(theirs, in)
-	default:
-		if r := add(&c.stdin, true); r != nil {
-			c.cmd.Stdin = r
-		}
-	}
-	return theirs, err
-}
-
-// feed copies in to the program and closes its input. When in fails, the input stays open, so that the program cannot
-// take a cut stream for a whole one, and fail is called. What it returns matters only if the program ended well.
-func (c *child) feed(in io.Reader, fail context.CancelCauseFunc) error {
-	if c.stdin == nil {
-		return nil
-	}
-	source := &sourceReader{r: in}
-	_, err := io.CopyBuffer(struct{ io.Writer }{c.stdin}, source, make([]byte, 256<<10))
-	switch {
-	case source.err != nil:
-		fail(source.err)
-		return source.err
-	case err != nil:
-		return errInputLeft
-	}
-	return c.stdin.Close()
-}
-
-// end asks the group to end, then makes it; false when even that does not help.
-func (c *child) end(grace time.Duration) bool {
-	pgid := c.cmd.Process.Pid
-	for _, step := range []struct {
-		signal syscall.Signal
-		wait   time.Duration
-	}{{syscall.SIGTERM, grace}, {syscall.SIGKILL, killWait}} {
-		syscall.Kill(-pgid, step.signal)
-		select {
-		case <-c.exited:
-			return true
-		case <-time.After(step.wait):
-		}
-	}
-	return false
-}
-
-// sweep kills what the leader left in its group, and bounds the wait for pipes that somebody outside the group holds.
-func (c *child) sweep(grace time.Duration) {
-	syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
-	c.stderr.SetReadDeadline(time.Now().Add(grace))
-	if c.stdin != nil {
-		c.stdin.SetWriteDeadline(time.Now())
-	}
-}
-
-// reap ends the zombie and returns the leader's status.
-func (c *child) reap() error {
-	close(c.release)
-	err := <-c.status
-	c.closePipes()
-	return err
-}
-
-// abandon gives up a leader that cannot be killed. It is reaped whenever it ends; the journal keeps it.
-func (c *child) abandon() {
-	close(c.release)
-	c.closePipes()
-}
-
-func (c *child) closePipes() {
-	for _, f := range []*os.File{c.stdin, c.stdout, c.stderr} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
-// childOutput reads a program's output. Once the leader has ended, what is in the pipe is read, but nobody waits longer
-// than the grace for more: a process that it left behind may keep the pipe open for ever.
-type childOutput struct {
-	f      *os.File
-	exited <-chan struct{}
-	grace  time.Duration
-	n      int64
-}
-
-func (o *childOutput) Read(p []byte) (int, error) {
-	select {
-	case <-o.exited:
-		o.f.SetReadDeadline(time.Now().Add(o.grace)) // anew: out may have taken long since the last one
-	default:
-	}
-	n, err := o.f.Read(p)
-	o.n += int64(n)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = errOutputHeld
-	}
-	return n, err
-}
-
-// sourceReader tells an error of the reader from one of the writer in a copy.
-type sourceReader struct {
-	r   io.Reader
-	err error
-}
-
-func (s *sourceReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
-}

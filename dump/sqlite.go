@@ -35,9 +35,8 @@ type SQLite struct {
 }
 
 const (
-	busyTimeout  = 30 * time.Second
-	countedUpTo  = 256 << 20 // bytes: the rows of larger databases are not counted
-	streamBuffer = 256 << 10
+	busyTimeout = 30 * time.Second
+	countedUpTo = 256 << 20 // bytes: the rows of larger databases are not counted
 )
 
 // CaddyModule tells Caddy about the source.
@@ -81,7 +80,11 @@ func (s *SQLite) Validate() error {
 // close them: that would take SQLite's locks away (fcntl(2): closing any descriptor of a file drops all of the
 // process's locks on it), and a writer could change what we are reading.
 func (s *SQLite) OwnFiles() []string {
-	return []string{s.path, s.path + "-wal", s.path + "-shm", s.path + "-journal"}
+	path, err := filepath.EvalSymlinks(s.path) // SQLite puts the others beside the file that a link leads to
+	if err != nil {
+		path = s.path
+	}
+	return []string{path, path + "-wal", path + "-shm", path + "-journal"}
 }
 
 // Parts is the one file.
@@ -125,7 +128,7 @@ func (s *SQLite) dump(ctx context.Context, w io.Writer, t *backup.Task) (backup.
 	if !info.Mode().IsRegular() {
 		return backup.Facts{}, errors.New("not a regular file: give the path of the database's file")
 	}
-	_, err = os.Stat(s.path + "-shm")
+	_, err = os.Stat(s.OwnFiles()[2])
 	unused := err != nil
 
 	c, err := openSQLite(s.path, "rw")

@@ -8,18 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/caddy-backup/caddy-backup/backup"
 )
-
-const checkedWhole = "integrity_check: ok"
 
 // sqliteConn is one connection to a database, without the pool of database/sql: a transaction needs exactly one.
 type sqliteConn struct{ driver.Conn }
@@ -141,7 +135,7 @@ func (c *sqliteConn) begin(ctx context.Context, wait time.Duration) (s snapshot,
 
 // stream writes the pages in their order: the database's file, as it would be with everything in the WAL brought home.
 func (c *sqliteConn) stream(ctx context.Context, w io.Writer, s snapshot) error {
-	buf := bufio.NewWriterSize(w, streamBuffer)
+	buf := bufio.NewWriterSize(w, copyBuffer)
 	var n int64
 	err := c.query(ctx, "SELECT data FROM sqlite_dbpage ORDER BY pgno", func(row []driver.Value) error {
 		page, _ := row[0].([]byte)
@@ -159,166 +153,6 @@ func (c *sqliteConn) stream(ctx context.Context, w io.Writer, s snapshot) error 
 		return fmt.Errorf("read %d bytes of %d", n, s.size())
 	}
 	return buf.Flush()
-}
-
-// check runs SQLite's integrity check. It says how much was checked, or what is wrong.
-func (c *sqliteConn) check(ctx context.Context, note func(string)) (checked string, err error) {
-	err = c.integrity(ctx, "PRAGMA integrity_check")
-	if !foreign(err) {
-		return checkedWhole, err
-	}
-	// The schema uses functions or collations that its own program defines. Check what can be checked without them.
-	if _, err := c.one(ctx, "PRAGMA ignore_check_constraints=1"); err != nil {
-		return "", err
-	}
-	err = c.integrity(ctx, "PRAGMA integrity_check")
-	if !foreign(err) {
-		note("CHECK constraints were not checked: the schema uses functions of its own program")
-		return checkedWhole + " without CHECK constraints", err
-	}
-	tables, err := c.tables(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, table := range tables {
-		err := c.integrity(ctx, "PRAGMA integrity_check("+quoteString(table)+")")
-		if foreign(err) {
-			note(fmt.Sprintf("table %s was not checked: %v", table, err))
-		} else if err != nil {
-			return "", err
-		}
-	}
-	return checkedWhole + " in part, see notes", nil
-}
-
-func (c *sqliteConn) integrity(ctx context.Context, pragma string) error {
-	var problems []string
-	err := c.query(ctx, pragma, func(row []driver.Value) error {
-		text, _ := row[0].(string)
-		problems = append(problems, strings.Split(text, "\n")...)
-		return nil
-	})
-	if err != nil || len(problems) == 1 && problems[0] == "ok" {
-		return err
-	}
-	return &damagedError{problems}
-}
-
-// damagedError is what the integrity check found: a line for each problem, or for a place in which problems are.
-type damagedError struct{ problems []string }
-
-func (e *damagedError) Error() string {
-	text := strings.Join(e.problems[:min(4, len(e.problems))], "; ")
-	if more := len(e.problems) - 4; more > 0 {
-		text += fmt.Sprintf(" (and %d more)", more)
-	}
-	return text
-}
-
-// foreign tells whether err is for want of something that only the database's own program has.
-func foreign(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_ERROR {
-		return false
-	}
-	for _, words := range []string{"unknown function", "no such function", "no such collation", "no such module", "unsafe use of"} {
-		if strings.Contains(e.Error(), words) {
-			return true
-		}
-	}
-	return false
-}
-
-// tables lists the ordinary tables.
-func (c *sqliteConn) tables(ctx context.Context) (names []string, err error) {
-	err = c.query(ctx, `SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
-		AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`, func(row []driver.Value) error {
-		names = append(names, row[0].(string))
-		return nil
-	})
-	return names, err
-}
-
-// countRows counts the rows of the tables. One that cannot be counted is left out: the check has said what is to say.
-func (c *sqliteConn) countRows(ctx context.Context) map[string]int64 {
-	tables, _ := c.tables(ctx)
-	counts := map[string]int64{}
-	for _, table := range tables {
-		if n, err := c.one(ctx, "SELECT count(*) FROM "+quoteName(table)); err == nil {
-			counts[table], _ = n.(int64)
-		}
-	}
-	return counts
-}
-
-// dumpCopy is the way for an SQLite without a table of pages: a copy made in one step, and checked, is written.
-func (s *SQLite) dumpCopy(ctx context.Context, c *sqliteConn, w io.Writer, t *backup.Task) error {
-	dir, err := os.MkdirTemp("", "caddy-backup-") // 0700
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "copy")
-	t.Log.Warn("the pages of " + s.path + " cannot be read in place: they are copied to a temporary file first, " + path)
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return err
-	}
-	b, err := c.Conn.(interface {
-		NewBackup(string) (*sqlite.Backup, error)
-	}).NewBackup(path)
-	if err != nil {
-		return err
-	}
-	_, err = b.Step(-1)
-	if err := errors.Join(err, b.Finish()); err != nil {
-		return err
-	}
-	if err := checkFile(ctx, path); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, &contextReader{ctx, f})
-	return err
-}
-
-// checkFile runs the integrity check on a file that nobody else uses, and compares its length with what it says itself:
-// SQLite would take a page that is cut short as filled up with zeros.
-func checkFile(ctx context.Context, path string) error {
-	c, err := openSQLite(path, "ro")
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	snap, err := c.begin(ctx, 0)
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.Size() != snap.size() {
-		return fmt.Errorf("%d bytes instead of %d: %w", info.Size(), snap.size(), io.ErrUnexpectedEOF)
-	}
-	_, err = c.check(ctx, func(string) {})
-	return err
-}
-
-// contextReader ends a copy when ctx is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 func quoteName(name string) string   { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

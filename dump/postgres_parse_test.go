@@ -1,0 +1,129 @@
+package dump
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestPostgresGrammar(t *testing.T) {
+	testGrammar(t, func() *Postgres { return new(Postgres) }, []grammarCase{
+		{text: "postgres {\n dsn {env.DATABASE_URL}\n}", json: `{"dsn":"{env.DATABASE_URL}"}`},
+		{text: "postgres", err: "postgres is missing its dsn"},
+		{text: "postgres {\n dsn\n}", err: "wrong argument count"},
+		{text: "postgres {\n dsn a=b c=d\n}", err: "wrong argument count"},
+		{text: "postgres {\n dsn a=b\n dsn c=d\n}", err: "dsn already specified"},
+		{text: "postgres x", err: "wrong argument count"},
+		{text: "postgres {\n schema public\n}", err: "unrecognized subdirective 'schema'"},
+	})
+}
+
+func TestParseDSN(t *testing.T) {
+	type words = map[string]string
+	for text, want := range map[string]words{
+		"postgres://u:p%40%3A@h:5/db?sslmode=disable&ssl=true": {"user": "u", "password": "p@:", "host": "h", "port": "5", "dbname": "db", "sslmode": "require"},
+		"postgresql:///db?host=/run/postgresql":                {"dbname": "db", "host": "/run/postgresql"},
+		"postgres://[::1]:5432/db":                             {"host": "::1", "port": "5432", "dbname": "db"},
+		"":                                                     {},
+		`host=a,b port = 1 password='it''s' dbname=x`:          nil,
+		`host=a,b port = 1 password='it\'s \\' dbname=a\ b`:    {"host": "a,b", "port": "1", "password": `it's \`, "dbname": "a b"},
+		"password=''":                                          {"password": ""},
+		"password='canary":                                     nil,
+		"canary":                                               nil,
+		"host a=canary":                                        nil,
+		"mysql://u:canary@h/db":                                nil,
+		"postgres://u:can#ary@h/db":                            nil,
+		"postgres://u:can%ary@h/db":                            nil,
+		"postgres://u:canary@h:port/db":                        nil,
+		"postgres://u:canary@h/db?%zz":                         nil,
+		"postgres://u:canary@h/db?pool_max_conns=3":            nil,
+		"sslpassword=canary":                                   nil,
+	} {
+		got, err := parseDSN(text)
+		if (err == nil) != (want != nil) || err == nil && !maps.Equal(got, want) {
+			t.Errorf("%s: %v, %v; want %v", text, got, err, want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "can") && strings.Contains(err.Error(), "ary")) {
+			t.Errorf("%s: the error quotes: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseDSN(f *testing.F) {
+	for _, seed := range []string{"postgres://u:p@h:5/db?sslmode=require", `host=a password='it\'s' x = y`, "postgresql://", "a=b\\", "='"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		words, err := parseKeywords(text)
+		if err != nil {
+			return
+		}
+		again, err := parseKeywords(joinKeywords(words))
+		if err != nil || !maps.Equal(words, again) {
+			t.Errorf("%q: %q, then %q, %v", text, words, again, err)
+		}
+		parseDSN(text)
+	})
+}
+
+func TestPgVersion(t *testing.T) {
+	for text, want := range map[string]pgVersion{
+		"15.18 (Debian 15.18-0+deb12u1)": {15, 18, "15.18"}, "pg_dump (PostgreSQL) 9.6.24": {9, 6, "9.6.24"}, "17beta1": {17, 0, "17beta1"},
+	} {
+		if got, err := parsePgVersion(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	if _, err := parsePgVersion("none"); err == nil {
+		t.Error("no error")
+	}
+}
+
+// Of several versions the one nearest to the server's is taken, but never an older one.
+func TestPgTools(t *testing.T) {
+	dir := t.TempDir()
+	for _, version := range []string{"13.9", "15.3", "15.10", "17.2"} {
+		bin := filepath.Join(dir, version, "bin")
+		if err := os.MkdirAll(bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"pg_dump", "pg_restore"} {
+			script := "#!/bin/sh\necho '" + name + " (PostgreSQL) " + version + "'\n"
+			if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := &Postgres{layouts: []string{filepath.Join(dir, "*/bin")}}
+	t.Setenv("PATH", "/nowhere")
+	for server, want := range map[int]string{9: "13.9", 13: "13.9", 14: "15.10", 15: "15.10", 16: "17.2", 17: "17.2"} {
+		tools, err := p.tools(t.Context(), pgVersion{major: server, text: strconv.Itoa(server)})
+		if err != nil || tools.version.text != want || filepath.Dir(tools.restore) != filepath.Dir(tools.dump) {
+			t.Errorf("for server %d: %v, %v; want %s", server, tools, err, want)
+		}
+	}
+	if _, err := p.tools(t.Context(), pgVersion{major: 18, text: "18.0"}); err == nil || !strings.Contains(err.Error(), "install the package postgresql-client-18") {
+		t.Errorf("error = %v", err)
+	}
+	p.layouts = []string{"/nowhere"}
+	if _, err := p.tools(t.Context(), pgVersion{major: 15}); err == nil || !strings.Contains(err.Error(), "postgresql-client") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestDatabaseProperties(t *testing.T) {
+	for head, want := range map[string]string{
+		"\x00CREATE DATABASE shop WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8';\n": " ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8'",
+		`CREATE DATABASE "a ""b" WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE';`:        " ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE'",
+		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8' TABLESPACE = x;`:                                     "",
+		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8'; DROP DATABASE b;`:                                   " ENCODING = 'UTF8'",
+		"nothing": "",
+	} {
+		if got := databaseProperties([]byte(head)); got != want {
+			t.Errorf("%q: %q, want %q", head, got, want)
+		}
+	}
+}
