@@ -30,7 +30,7 @@ func TestEveryOperationFails(t *testing.T) {
 				}
 				name := fmt.Sprintf("%v/%v/times %d", map[bool]string{true: "existing", false: "new"}[created], how, times)
 				t.Run(name, func(t *testing.T) {
-					n := enumerate(t, created, sameProcess, func(f *storagetest.Faulty, k int) {
+					n := enumerate(t, created, "", sameProcess, func(f *storagetest.Faulty, k int) {
 						f.Inject(storagetest.Fault{At: k, Times: times, How: how})
 					})
 					t.Logf("%d operations", n)
@@ -44,16 +44,17 @@ func TestEveryOperationFails(t *testing.T) {
 func TestEveryCrash(t *testing.T) {
 	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
 		t.Run(how.String(), func(t *testing.T) {
-			enumerate(t, true, afterCrash, func(f *storagetest.Faulty, k int) { f.Crash(k, how) })
+			enumerate(t, true, t.TempDir(), afterCrash, func(f *storagetest.Faulty, k int) { f.Crash(k, how) })
 		})
 	}
 }
 
-// enumerate tries a fault at every operation of a backup, and returns how many there are.
-func enumerate(t *testing.T, created bool, lives func(*testing.T, *backuptest.Env) []*backuptest.Env, inject func(*storagetest.Faulty, int)) int {
+// enumerate tries a fault at every operation of a backup, and returns how many there are. dataDir is only needed by
+// lives that come after a crash: the journal's fsyncs are what costs most.
+func enumerate(t *testing.T, created bool, dataDir string, lives func(*testing.T, *backuptest.Env) []*backuptest.Env, inject func(*storagetest.Faulty, int)) int {
 	for k := 1; ; k++ {
 		more := true
-		synctest.Test(t, func(t *testing.T) { more = tryFault(t, created, k, lives, inject) })
+		synctest.Test(t, func(t *testing.T) { more = tryFault(t, created, dataDir, k, lives, inject) })
 		if t.Failed() {
 			t.Fatalf("at operation %d", k)
 		}
@@ -64,7 +65,7 @@ func enumerate(t *testing.T, created bool, lives func(*testing.T, *backuptest.En
 }
 
 // tryFault is one case. It reports whether the fault hit anything.
-func tryFault(t *testing.T, created bool, k int, lives func(*testing.T, *backuptest.Env) []*backuptest.Env,
+func tryFault(t *testing.T, created bool, dataDir string, k int, lives func(*testing.T, *backuptest.Env) []*backuptest.Env,
 	inject func(*storagetest.Faulty, int)) bool {
 	below := new(storage.Memory)
 	if created {
@@ -73,6 +74,7 @@ func tryFault(t *testing.T, created bool, k int, lives func(*testing.T, *backupt
 	f := storagetest.NewFaulty(below)
 	e := newPlace(t, f, func(c *backup.Config) {
 		c.Logger = slog.New(slog.DiscardHandler)
+		c.DataDir = dataDir
 		c.Repositories[0].Password = []byte(backuptest.Password)
 		c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{
 			Name: "media", Kind: "fake", Source: backuptest.Folder{"a/1.jpg": "one", "a/b/2.jpg": "two"},
@@ -181,7 +183,7 @@ func TestCancelAtEveryOperation(t *testing.T) {
 func tryStop(t *testing.T, k int, stop func(*backuptest.Env, string) error) bool {
 	f := storagetest.NewFaulty(backuptest.Repository(t))
 	e := newPlace(t, f, func(c *backup.Config) {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger, c.DataDir = slog.New(slog.DiscardHandler), ""
 		c.Repositories[0].Password = []byte(backuptest.Password)
 	})
 	ids := make(chan string, 1)

@@ -251,16 +251,19 @@ func (j *journal) Started(pgid int) (ended func()) {
 
 var _ ProcessJournal = (*journal)(nil)
 
-// close removes the file, unless something is left.
+// close removes the file. With something left in it, it stays for the next process to find.
 func (j *journal) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file == nil || !j.left.empty() {
+	if j.file == nil {
 		return
 	}
-	path := filepath.Join(j.dir, j.name+journalSuffix)
-	if err := errors.Join(j.file.Close(), os.Remove(path)); err != nil {
-		j.log.Warn("cannot remove the journal", "error", err)
-	}
+	err := j.file.Close()
 	j.file = nil
+	if j.left.empty() {
+		err = errors.Join(err, os.Remove(filepath.Join(j.dir, j.name+journalSuffix)))
+	}
+	if err != nil {
+		j.log.Warn("cannot close the journal", "error", err)
+	}
 }

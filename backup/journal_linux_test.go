@@ -130,7 +130,6 @@ func TestJournalKeptWhenLeft(t *testing.T) {
 	if entries, _ := os.ReadDir(filepath.Join(dir, "journal")); len(entries) != 1 {
 		t.Error(entries)
 	}
-	j.file.Close()
 }
 
 func TestSweep(t *testing.T) {
