@@ -3,52 +3,80 @@
 package fsnode
 
 import (
-	"context"
-	"log/slog"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// SaveOptions choose what of a folder is saved.
-type SaveOptions struct {
-	Exclude []string // patterns, see Match
-	Skip    []string // absolute paths that are left out: our own repositories and password files
-	Log     *slog.Logger
+// Node reads the metadata of the file or folder at path: everything but its content. A link at path is followed, as
+// Save does with its root.
+func Node(path string) (repo.Node, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return repo.Node{}, readable(err, path, "")
+	}
+	n := nodeOf(filepath.Base(path), fi, newOwners())
+	if n.ExtendedAttributes, err = pathXAttrs(path); err != nil {
+		return repo.Node{}, readable(err, path, "")
+	}
+	return n, nil
 }
 
-// Saved counts what was saved.
-type Saved struct {
-	Files, Folders, Others int64
-	Bytes                  int64
-	Notes                  []string // what a person should know: vanished files, sockets, at most 20
+// storedBits are the bits of a mode that a repository keeps.
+const storedBits = fs.ModePerm | fs.ModeType | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// nodeOf gives the metadata that fi has: all but extended attributes and the target of a link. Times are UTC, so that
+// a tree does not depend on the machine's zone.
+func nodeOf(name string, fi fs.FileInfo, o *owners) repo.Node {
+	n := repo.Node{
+		Name:    name,
+		Type:    typeOf(fi.Mode()),
+		Mode:    fi.Mode() & storedBits,
+		ModTime: fi.ModTime().UTC(),
+		Links:   1,
+	}
+	n.AccessTime, n.ChangeTime = n.ModTime, n.ModTime // reading a file must not make it look changed
+	addSystem(&n, fi)
+	n.User, n.Group = o.user(n.UID), o.group(n.GID)
+	if n.Type == "file" {
+		n.Size = uint64(fi.Size())
+	}
+	if n.Type == "dir" || n.Type == "fifo" || n.Type == "socket" {
+		n.Links = 0
+	}
+	return n
 }
 
-// Node reads the metadata of the file or folder at path: everything but its content.
-func Node(path string) (repo.Node, error) { panic("to come") }
-
-// Save writes what the folder at root holds into dir. A file that cannot be read is an error that names it, the user we
-// run as, and what to do; one that vanished meanwhile is a note.
-func Save(ctx context.Context, root string, dir *repo.Dir, o SaveOptions) (Saved, error) {
-	panic("to come")
+// typeOf is restic's word for a kind of file; "irregular" is never stored.
+func typeOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case 0:
+		return "file"
+	case fs.ModeDir:
+		return "dir"
+	case fs.ModeSymlink:
+		return "symlink"
+	case fs.ModeDevice:
+		return "dev"
+	case fs.ModeDevice | fs.ModeCharDevice:
+		return "chardev"
+	case fs.ModeNamedPipe:
+		return "fifo"
+	case fs.ModeSocket:
+		return "socket"
+	}
+	return "irregular"
 }
 
-// Restored counts what was restored.
-type Restored struct {
-	Files, Folders, Others int64
-	Bytes                  int64
-	Notes                  []string // owners that could not be set, at most 20
+// legalName reports whether a name can stand in a folder and leads nowhere else.
+func legalName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00") && filepath.IsLocal(name) &&
+		!strings.ContainsRune(name, filepath.Separator)
 }
 
-// RestoreOptions follow a restore.
-type RestoreOptions struct {
-	Log      *slog.Logger
-	Progress func(bytes int64) // added bytes; called from one goroutine at a time
-}
-
-// Restore writes node (a file, or a folder with everything below it) into the folder that root is, under its name.
-// Nothing that exists is overwritten; nothing is ever written outside root, also through links. Content, mode, times,
-// owner (when allowed), links, hard links, devices and extended attributes are as they were.
-func Restore(ctx context.Context, r *repo.Repository, node repo.Node, root *os.Root, o RestoreOptions) (Restored, error) {
-	panic("to come")
-}
+// known reports whether a time was stored at all.
+func known(t time.Time) bool { return !t.IsZero() }
