@@ -14,6 +14,9 @@ type liveLog struct {
 
 func (l *liveLog) set(to *slog.Logger) { l.to.Store(to) }
 
+// setFirst is set as long as there is none.
+func (l *liveLog) setFirst(to *slog.Logger) { l.to.CompareAndSwap(nil, to) }
+
 // logger returns a logger that asks at every line where to write.
 func (l *liveLog) logger() *slog.Logger { return slog.New(&liveHandler{live: l}) }
 

@@ -75,8 +75,11 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	journal := s.journal
 	s.mu.Unlock()
 
+	s.log.setFirst(next.Logger)
 	next.Host = keptHost(next)
-	journal.sweep("", nil)
+	if err := journal.sweep("", nil); err != nil {
+		next.Logger.Warn("cannot clean up behind dead processes", "error", err)
+	}
 	s.history.load(ctx, next.Store, next.Host, journal)
 
 	s.mu.Lock()

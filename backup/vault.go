@@ -126,7 +126,7 @@ func (v *vault) load(ctx context.Context, c *setup, config []byte) (*repo.Reposi
 	}
 	r, err := repo.Open(ctx, v.storage, password, v.base)
 	if err != nil {
-		return nil, v.explain(err)
+		return nil, v.hint(v.explain(err))
 	}
 	if err := v.recognise(ctx, c, r.Config().ID); err != nil {
 		return nil, err
@@ -158,6 +158,15 @@ func (v *vault) knownPassword() ([]byte, error) {
 			"machine: write `password` into the configuration: %w", v.name, v.location, repo.ErrWrongPassword)
 	}
 	return readPassword(path)
+}
+
+// hint adds to a wrong password where the right one may be.
+func (v *vault) hint(err error) error {
+	path := generatedPassword(v.dataDir, v.location)
+	if len(v.password) == 0 || path == "" || !errors.Is(err, repo.ErrWrongPassword) {
+		return err
+	}
+	return fmt.Errorf("%w; one was generated for this place, it is in %s", err, path)
 }
 
 // lock takes a shared lock, once own leftovers are away, and returns the func that gives it up. While somebody else

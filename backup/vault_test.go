@@ -67,6 +67,15 @@ func TestGeneratedPassword(t *testing.T) {
 		next.Backed(t, "shop")
 		requireSnapshots(t, next, 2)
 
+		// Where the right one is stands in the error for another one.
+		changed := reopen(t, e)
+		other := e.Config
+		other.Repositories = []backup.RepositoryConfig{{Name: "default", Storage: st, Password: []byte("another one")}}
+		must(changed.Attach(other))(t)
+		if _, err := changed.Snapshots(t.Context(), backup.SnapshotQuery{}); !errors.Is(err, repo.ErrWrongPassword) || !strings.Contains(err.Error(), status.GeneratedPassword) {
+			t.Error(err)
+		}
+
 		// An existing repository never gets a new password.
 		if err := os.Remove(status.GeneratedPassword); err != nil {
 			t.Fatal(err)
