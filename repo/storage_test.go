@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -108,13 +109,23 @@ func newTestRepo(t testing.TB, o Options) (*Repository, dirStorage) {
 type faultStorage struct {
 	dirStorage
 	fail func(op, name string) error // nil: do it
+	mu   sync.Mutex                  // of fail, once something runs
+}
+
+func (f *faultStorage) set(fail func(op, name string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = fail
 }
 
 func (f *faultStorage) ask(op, name string) error {
-	if f.fail == nil {
+	f.mu.Lock()
+	fail := f.fail
+	f.mu.Unlock()
+	if fail == nil {
 		return nil
 	}
-	return f.fail(op, name)
+	return fail(op, name)
 }
 
 func (f *faultStorage) Put(ctx context.Context, name string, data []byte) error {

@@ -1,0 +1,20 @@
+package repo
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(holdLockEnv) != "" {
+		holdLock()
+		return
+	}
+	// The goroutine of package os/signal must not start inside a bubble of testing/synctest, which would wait for it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
+	goleak.VerifyTestMain(m)
+}
