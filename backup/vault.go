@@ -211,7 +211,7 @@ func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner) (*re
 		}
 		run.setStep("waiting: " + locked.Error())
 		if err := sleep(ctx, s.lockPoll); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w, waiting: %w", err, locked)
 		}
 	}
 }
