@@ -38,7 +38,7 @@ func CheckPattern(pattern string) error {
 	case strings.Trim(pattern, "/") == "":
 		return errors.New("exclude pattern is empty; write what to leave out, as *.tmp or cache/*")
 	case strings.HasPrefix(pattern, "!"):
-		return fmt.Errorf("exclude pattern %q: exceptions with ! are not supported; for a name that begins with ! write \\!", pattern)
+		return fmt.Errorf("exclude pattern %q: exceptions with ! are not supported; a name that begins with it is written \\!x", pattern)
 	case !doublestar.ValidatePattern(strings.Trim(pattern, "/")):
 		return fmt.Errorf("exclude pattern %q is malformed: a bracket, brace or backslash is not closed", pattern)
 	}

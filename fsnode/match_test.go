@@ -55,3 +55,14 @@ func TestCheckPattern(t *testing.T) {
 		}
 	}
 }
+
+func FuzzMatch(f *testing.F) {
+	for _, p := range []string{"*.tmp", "a/**/b", "{a,b}[!c-d]?", `\*`, "/x/"} {
+		f.Add(p, "a/b.tmp")
+	}
+	f.Fuzz(func(t *testing.T, pattern, name string) {
+		if CheckPattern(pattern) == nil {
+			Match(pattern, name, true) // does not panic, and ends
+		}
+	})
+}
