@@ -298,7 +298,7 @@ func build(t testing.TB, root string) {
 	mkdir("content", 0o755)
 	write("content/empty", nil, 0o644)
 	write("content/one", []byte("1"), 0o644)
-	write("content/large", bytes.Repeat([]byte("0123456789abcdef\n"), 700_000), 0o644)
+	write("content/large", bytes.Repeat([]byte("0123456789abcdef\n"), 200_000), 0o644)
 	must(t, os.WriteFile(in("content/sparse"), nil, 0o644), os.Truncate(in("content/sparse"), 3<<20))
 	write("content/twin1", []byte("the same"), 0o644)
 	write("content/twin2", []byte("the same"), 0o644)
