@@ -110,7 +110,7 @@ func TestFiles(t *testing.T) {
 	if !slices.Equal(paths, want) {
 		t.Errorf("saved %q, want %q", paths, want)
 	}
-	if facts.Source != "folder "+root || facts.Checked != "2 files read to their end" {
+	if facts.Source != "folder "+root || facts.Checked != "every file read to its end" {
 		t.Errorf("facts = %+v", facts)
 	}
 	if _, err := f.Dump(t.Context(), backup.Part{Name: "media"}, io.Discard, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
