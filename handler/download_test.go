@@ -160,6 +160,23 @@ func TestDisposition(t *testing.T) {
 	}
 }
 
+// Whatever a file is called, the header is one line that browsers read back as that name.
+func FuzzDisposition(f *testing.F) {
+	for _, name := range []string{"shop.sql", evilFile, "a\r\nSet-Cookie: x", "\xff", `"\`, "%00", "☃/☃", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		header := attachment(name)
+		if strings.ContainsFunc(header, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Fatalf("%q: %q is not plain", name, header)
+		}
+		want := strings.ToValidUTF8(strings.ReplaceAll(name, "/", "_"), "\uFFFD")
+		if kind, params, err := mime.ParseMediaType(header); err != nil || kind != "attachment" || params["filename"] != want {
+			t.Fatalf("%q: %q is read as %q %q, %v", name, header, kind, params["filename"], err)
+		}
+	})
+}
+
 // withoutLength takes the Content-Length away, as a handler does that compresses answers.
 type withoutLength struct{ http.ResponseWriter }
 

@@ -32,7 +32,7 @@ func (h *Handler) resolveRoles(repl *caddy.Replacer) error {
 	if h.User == "" {
 		h.User = defaultUser
 	}
-	if len(h.roles) == 0 {
+	if len(h.roles) == 0 && !h.InsecureNoAuth {
 		h.log.Warn("no roles are given: every authenticated user may look, and nobody may run, download or restore; " +
 			"add lines like `admin alice` to the backup directive")
 	}
