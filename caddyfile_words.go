@@ -60,6 +60,9 @@ var homes = map[string][]home{
 	"health_token":     {inSite},
 	"restore_root":     {inSite},
 	"insecure_no_auth": {inSite},
+	"read_only":        {inSite},
+	"user":             {inSite},
+	"settings":         {inSite},
 }
 
 // strangeWord is the error for a word that the block here does not serve.
