@@ -1,0 +1,128 @@
+package caddybackup
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/dump"
+)
+
+func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
+	j := new(Job)
+	if !d.AllArgs(&j.Name) {
+		return d.ArgErr()
+	}
+	if err := checkName("job", j.Name); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, other := range a.Jobs {
+		if other.Name == j.Name {
+			return d.Errf("job %s already specified", j.Name)
+		}
+	}
+	// What is given once only is told by whether its word was there: `enabled on` and no timeout look like nothing.
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		if word != "source" && seen[word] {
+			return d.Errf("%s already specified", word)
+		}
+		seen[word] = true
+		if err := j.unmarshalWord(d); err != nil {
+			return err
+		}
+	}
+	if len(j.Sources) == 0 {
+		return d.Errf("job %s %s", j.Name, noSource)
+	}
+	a.Jobs = append(a.Jobs, j)
+	return nil
+}
+
+func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "source":
+		return j.unmarshalSource(d)
+	case "to":
+		return unmarshalValue(d, &j.To)
+	case "timeout":
+		return j.unmarshalTimeout(d)
+	case "enabled":
+		return j.unmarshalEnabled(d)
+	}
+	return strangeWord(d, inJob)
+}
+
+func (j *Job) unmarshalSource(d *caddyfile.Dispenser) error {
+	s := new(Source)
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	s.Name = d.Val()
+	if err := checkSourceName(s.Name); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, other := range j.Sources {
+		if other.Name == s.Name {
+			return d.Errf("source %s already specified", s.Name)
+		}
+	}
+	if !d.NextArg() {
+		return d.Errf("source %s has no kind: write source <name> <kind>, with one of the kinds: %s",
+			s.Name, strings.Join(guests("backup.sources"), ", "))
+	}
+	kind := d.Val()
+	if err := checkKind(kind); err != nil {
+		return d.WrapErr(err)
+	}
+	guest, err := caddyfile.UnmarshalModule(d, "backup.sources."+kind)
+	if err != nil {
+		return err
+	}
+	s.SourceRaw = caddyconfig.JSONModuleObject(guest, "engine", kind, nil)
+	j.Sources = append(j.Sources, s)
+	return nil
+}
+
+func checkKind(kind string) error {
+	if _, err := caddy.GetModule("backup.sources." + kind); err == nil {
+		return nil
+	}
+	if err := dump.Planned(kind); err != nil {
+		return err
+	}
+	return fmt.Errorf("unknown source kind '%s': write source <name> <kind>, with one of the kinds: %s",
+		kind, strings.Join(guests("backup.sources"), ", "))
+}
+
+func (j *Job) unmarshalTimeout(d *caddyfile.Dispenser) error {
+	var text string
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	timeout, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("bad timeout value '%s': %v", text, err)
+	}
+	if timeout <= 0 {
+		return d.Errf("bad timeout value '%s': must be more than 0", text)
+	}
+	j.Timeout = caddy.Duration(timeout)
+	return nil
+}
+
+func (j *Job) unmarshalEnabled(d *caddyfile.Dispenser) error {
+	var text string
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	if text != "on" && text != "off" {
+		return d.Errf("bad enabled value '%s': must be on or off", text)
+	}
+	j.Disabled = text == "off"
+	return nil
+}
