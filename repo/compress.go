@@ -59,7 +59,7 @@ func newDecompressor() *decompressor {
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(readWindow),
-		zstd.WithDecoderMaxMemory(maxUnpacked+decoderSlack),
+		zstd.WithDecoderMaxMemory(max(maxUnpacked, maxTree, maxBlob)+decoderSlack),
 		zstd.WithDecodeAllCapLimit(true), // never more than the room that we give it
 	)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -31,6 +32,30 @@ type indexBlob struct {
 	Offset       int64  `json:"offset"`
 	Length       int64  `json:"length"`
 	Uncompressed int64  `json:"uncompressed_length"`
+}
+
+// UnmarshalJSON refuses a pack that lacks its ID at once, before a list of millions of nothing is in memory.
+func (p *indexPack) UnmarshalJSON(text []byte) error {
+	type plain indexPack
+	if err := json.Unmarshal(text, (*plain)(p)); err != nil {
+		return err
+	}
+	if p.ID.IsZero() {
+		return errors.New("it lists a pack without an ID")
+	}
+	return nil
+}
+
+// UnmarshalJSON does the same for a blob.
+func (b *indexBlob) UnmarshalJSON(text []byte) error {
+	type plain indexBlob
+	if err := json.Unmarshal(text, (*plain)(b)); err != nil {
+		return err
+	}
+	if b.ID.IsZero() {
+		return errors.New("it lists a blob without an ID")
+	}
+	return nil
 }
 
 // saveIndex writes an index file that lists these packs, verified from its upload buffer, and adds them to the index
@@ -132,9 +157,6 @@ func decodeIndex(text []byte, version uint) (*indexList, error) {
 	}
 	list := new(indexList)
 	for _, p := range file.Packs {
-		if p.ID.IsZero() {
-			return nil, fmt.Errorf("%w: it lists a pack without an ID", ErrDamaged)
-		}
 		list.addPack(p.ID)
 		for _, jb := range p.Blobs {
 			b, err := jb.packed(version)
@@ -160,7 +182,7 @@ func (b indexBlob) packed(version uint) (packedBlob, error) {
 			return packedBlob{}, fmt.Errorf("%w: blob %s has the number %d", ErrDamaged, b.ID, n)
 		}
 	}
-	if b.ID.IsZero() || b.Offset+b.Length > math.MaxUint32 {
+	if b.Offset+b.Length > math.MaxUint32 {
 		return packedBlob{}, fmt.Errorf("%w: blob %s lies at %d+%d", ErrDamaged, b.ID, b.Offset, b.Length)
 	}
 	if b.Uncompressed > 0 && version == 1 {

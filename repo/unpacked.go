@@ -12,7 +12,7 @@ import (
 
 // maxUnpacked bounds snapshots, index files and locks, sealed as well as decompressed, in bytes. restic 0.14 makes
 // index files of up to some 30 MiB.
-const maxUnpacked = 128 << 20
+const maxUnpacked = 64 << 20
 
 // frameZstd is the first byte of an unpacked file of version 2 whose rest is compressed.
 const frameZstd = 0x02
