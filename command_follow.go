@@ -111,9 +111,9 @@ func summary(run backup.Run) string {
 	switch run.Kind {
 	case backup.KindBackup:
 		if run.Unchanged {
-			return fmt.Sprintf("ok, %s, unchanged, snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
+			return fmt.Sprintf("ok, %s read, unchanged, snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
 		}
-		return fmt.Sprintf("ok, %s, of these %s new (%s stored), snapshot %s, %s",
+		return fmt.Sprintf("ok, %s read, %s new (%s stored), snapshot %s, %s",
 			size(p.Bytes), size(p.New), size(p.Stored), short(run.Snapshot), took)
 	case backup.KindRestore:
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)

@@ -97,7 +97,7 @@ func (s *session) printSnapshot(x backup.Snapshot) error {
 	field("Repository", x.Repository)
 	field("Paths", strings.Join(x.Paths, " "))
 	field("Tags", strings.Join(x.Tags, " "))
-	field("Size", fmt.Sprintf("%s, of these %s new (%s stored)", size(x.Size), size(x.Added), size(x.Stored)))
+	field("Size", fmt.Sprintf("%s, %s new (%s stored)", size(x.Size), size(x.Added), size(x.Stored)))
 	if len(x.Parts) > 0 {
 		t.row()
 	}

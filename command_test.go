@@ -129,11 +129,11 @@ func TestSummary(t *testing.T) {
 		Started: time.Unix(100, 0), Ended: time.Unix(101, 5e8),
 		Progress: backup.Progress{Bytes: 3 << 20, New: 2 << 20, Stored: 1 << 20},
 	}
-	if got, want := summary(run), "ok, 3.0 MiB, of these 2.0 MiB new (1.0 MiB stored), snapshot 01234567, 1.5s"; got != want {
+	if got, want := summary(run), "ok, 3.0 MiB read, 2.0 MiB new (1.0 MiB stored), snapshot 01234567, 1.5s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	run.Unchanged = true
-	if got, want := summary(run), "ok, 3.0 MiB, unchanged, snapshot 01234567, 1.5s"; got != want {
+	if got, want := summary(run), "ok, 3.0 MiB read, unchanged, snapshot 01234567, 1.5s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
