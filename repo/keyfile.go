@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/bits"
 	"path"
+	"runtime"
 	"time"
 
 	"golang.org/x/crypto/scrypt"
@@ -25,6 +26,9 @@ const (
 	maxKDFMemory = 256 << 20 // bytes, of 128*N*r
 	maxKDFWork   = 1 << 24   // of N*r*p; restic's largest are near 1<<21
 )
+
+// manyBytes is what is worth a garbage collection of its own.
+const manyBytes = 8 << 20
 
 // KDF is the cost of scrypt for new key files: about 128*N*R bytes of memory, and time in proportion to N*R*P.
 type KDF struct {
@@ -59,6 +63,11 @@ func (c KDF) derive(password, salt []byte) (*masterKey, error) {
 	b, err := scrypt.Key(password, salt, c.N, c.R, c.P, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: scrypt: %w", ErrUnsupported, err)
+	}
+	if 128*c.N*c.R > manyBytes {
+		// scrypt's memory is garbage now, but would count when the collector sets its next goal: the process would grow to
+		// twice as much before it gets any of it back.
+		runtime.GC()
 	}
 	return newMasterKey(rawKey{encrypt: [32]byte(b), macK: [16]byte(b[32:]), macR: [16]byte(b[48:])})
 }
