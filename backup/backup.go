@@ -99,7 +99,7 @@ type Part struct {
 type Facts struct {
 	Engine  string           `json:"engine,omitempty"`  // "PostgreSQL 15.18", "SQLite 3.46.0"
 	Tool    string           `json:"tool,omitempty"`    // "pg_dump 15.18"
-	Source  string           `json:"source,omitempty"`  // what was dumped, without secrets: "database shop on /run/postgresql"
+	Source  string           `json:"dumped,omitempty"`  // what was dumped, without secrets: "database shop on /run/postgresql"
 	Checked string           `json:"checked,omitempty"` // how the dump was verified: "archive read to its end"
 	Rows    map[string]int64 `json:"rows,omitempty"`    // per table, where cheap
 	Notes   []string         `json:"notes,omitempty"`   // what a person should know: skipped files, tables without transactions
