@@ -231,12 +231,12 @@ func (f fixture) checkKeys(t *testing.T, st dirStorage) {
 }
 
 func (f fixture) checkIndex(t *testing.T, r *Repository, st dirStorage) {
-	load, err := r.loadIndexFiles(t.Context(), nil)
-	if err != nil || len(load.bad) > 0 || len(load.fresh) != len(f.Index) {
-		t.Fatalf("%d index files, %v, %v; want %d", len(load.fresh), err, load.bad, len(f.Index))
+	files := indexFiles(t, r)
+	if len(files) != len(f.Index) {
+		t.Fatalf("%d index files, want %d", len(files), len(f.Index))
 	}
 	for _, want := range f.Index {
-		if s := load.fresh[want.ID]; s == nil || len(s.packs) != want.Packs || s.len() != want.Blobs {
+		if s := files[want.ID]; s == nil || len(s.packs) != want.Packs || s.len() != want.Blobs {
 			t.Errorf("index %s is %+v, want %+v", want.ID, s, want)
 		}
 	}

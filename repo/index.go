@@ -85,7 +85,7 @@ func (x *index) packs() map[ID][]packedBlob {
 }
 
 // add puts what an index file lists into the index, unless it has that file already. Call it with mu held.
-func (x *index) add(file ID, list *indexList) {
+func (x *index) add(file ID, list indexList) {
 	old := x.state.Load()
 	if old.files[file] {
 		return
@@ -106,17 +106,20 @@ func (r *Repository) LoadIndex(ctx context.Context) error {
 	x.mu.Lock() // a saveIndex in between waits: what it adds is never lost
 	defer x.mu.Unlock()
 	state := x.state.Load()
-	load, err := r.loadIndexFiles(ctx, state.files)
+	list, load, err := r.loadIndexFiles(ctx, state.files)
 	if err == nil && vanished(state.files, load.listed) {
 		// Entries do not tell which file they came from. Somebody has pruned, so nearly all is new anyway.
 		state = &indexState{}
-		load, err = r.loadIndexFiles(ctx, nil)
+		list, load, err = r.loadIndexFiles(ctx, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot load the index%s: %w", r.at(), err)
 	}
 	if len(load.fresh) > 0 || len(state.files) == 0 {
-		x.state.Store(state.with(load.fresh))
+		files := make(map[ID]bool, len(state.files)+len(load.fresh))
+		maps.Copy(files, state.files)
+		maps.Copy(files, load.fresh)
+		x.state.Store(&indexState{files, pushSegment(state.segments, list)})
 	}
 	if len(load.bad) > 0 {
 		return fmt.Errorf("%w; the packs still tell what is in them: repair the index, for instance with: restic rebuild-index", load.bad)
@@ -124,10 +127,32 @@ func (r *Repository) LoadIndex(ctx context.Context) error {
 	return nil
 }
 
-func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (loaded[*indexList], error) {
-	return loadFiles(ctx, r, "index",
-		func(id ID, _ FileInfo) bool { return known[id] },
-		func(_ ID, text []byte) (*indexList, error) { return decodeIndex(text, r.config.Version) })
+// loadIndexFiles reads all index files but the known ones into one list. There may be a million blobs, so each entry
+// should be written once, where it will stay: from what the first file holds it guesses what all will.
+func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (indexList, loaded[bool], error) {
+	var mu sync.Mutex
+	var list indexList
+	left := int64(0) // stored bytes of the files that are not in the list yet
+	want := func(id ID, f FileInfo) bool {
+		if !known[id] {
+			left += f.Size
+		}
+		return !known[id]
+	}
+	decode := func(_ ID, f FileInfo, text []byte) (bool, error) {
+		one, err := decodeIndex(text, r.config.Version)
+		if err != nil {
+			return false, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		list.reserve(one, f.Size, left)
+		left -= f.Size
+		list.addList(one)
+		return true, nil
+	}
+	load, err := loadFiles(ctx, r, "index", want, decode)
+	return list, load, err
 }
 
 // vanished reports whether any known file is not listed.
@@ -138,16 +163,4 @@ func vanished(known, listed map[ID]bool) bool {
 		}
 	}
 	return false
-}
-
-// with is the state with further files.
-func (x *indexState) with(fresh map[ID]*indexList) *indexState {
-	files := make(map[ID]bool, len(x.files)+len(fresh))
-	maps.Copy(files, x.files)
-	lists := make([]*indexList, 0, len(fresh))
-	for id, l := range fresh {
-		files[id] = true
-		lists = append(lists, l)
-	}
-	return &indexState{files, pushSegment(x.segments, lists...)}
 }

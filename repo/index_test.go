@@ -166,6 +166,19 @@ func TestIndexLoadsOnlyNew(t *testing.T) {
 	}
 }
 
+// TestReserve does not let one small file make the others' room absurd.
+func TestReserve(t *testing.T) {
+	one := new(indexList)
+	one.entries[DataBlob] = make([]indexEntry, 1000)
+	for _, c := range []struct{ size, left, most int64 }{{100, 1 << 30, 1 << 25}, {0, 0, 2000}, {-1, -1, 2000}, {50_000, 100_000, 3000}} {
+		var l indexList
+		l.reserve(one, c.size, c.left)
+		if n := cap(l.entries[DataBlob]); n < 1000 || int64(n) > c.most*5/4 || cap(l.entries[TreeBlob]) > 0 {
+			t.Errorf("%+v: room for %d", c, n)
+		}
+	}
+}
+
 // TestIndexCopies finds a blob in each pack that holds it, once, however many files list the pack.
 func TestIndexCopies(t *testing.T) {
 	r, _ := newTestRepo(t, Options{})
@@ -210,12 +223,8 @@ func TestIndexSplit(t *testing.T) {
 		}
 	}
 	again := newRepository(r.storage, r.key, r.config, r.opt)
-	load, err := again.loadIndexFiles(t.Context(), nil)
-	if err != nil || len(load.bad) > 0 {
-		t.Fatal(err, load.bad)
-	}
 	seen := make(map[ID]bool)
-	for id, s := range load.fresh {
+	for id, s := range indexFiles(t, again) {
 		if s.len() > indexFileBlobs && len(s.packs) > 1 {
 			t.Errorf("%s lists %d blobs", id, s.len())
 		}
@@ -232,6 +241,18 @@ func TestIndexSplit(t *testing.T) {
 	if id, err := r.saveIndex(t.Context(), nil); err != nil || !id.IsZero() {
 		t.Errorf("index of nothing: %s, %v", id, err)
 	}
+}
+
+// indexFiles decodes every index file by itself.
+func indexFiles(t *testing.T, r *Repository) map[ID]*indexList {
+	t.Helper()
+	load, err := loadFiles(t.Context(), r, "index",
+		func(ID, FileInfo) bool { return true },
+		func(_ ID, _ FileInfo, text []byte) (*indexList, error) { return decodeIndex(text, r.config.Version) })
+	if err != nil || len(load.bad) > 0 {
+		t.Fatal(err, load.bad)
+	}
+	return load.fresh
 }
 
 // TestIndexDamagedFile loads the others, names the bad one, and recovers when it is gone.
@@ -425,7 +446,7 @@ func FuzzIndex(f *testing.F) {
 			if err != nil || !reflect.DeepEqual(list, slow) && list.len() > 0 {
 				t.Fatalf("fast %+v, slow %+v, %v", list, slow, err)
 			}
-			s := newSegment(list)
+			s := newSegment(*list)
 			for kind := range s.entries {
 				for i := range s.entries[kind] {
 					l := s.location(BlobType(kind), i)
@@ -454,7 +475,7 @@ func bigIndex(n int) (*index, []ID) {
 		ids = append(ids, blobs[0].ID)
 	}
 	x := newIndex()
-	x.add(ID{}, list)
+	x.add(ID{}, *list)
 	return x, ids
 }
 
@@ -507,6 +528,6 @@ func BenchmarkSegmentMerge(b *testing.B) {
 	y, _ := bigIndex(50_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		newSegment(&x.state.Load().segments[0].indexList, &y.state.Load().segments[0].indexList)
+		newSegment(concat(append(indexLists(x.state.Load().segments), indexLists(y.state.Load().segments)...)))
 	}
 }

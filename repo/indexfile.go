@@ -96,7 +96,7 @@ func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][
 	}
 	r.index.mu.Lock()
 	defer r.index.mu.Unlock()
-	r.index.add(file, list)
+	r.index.add(file, *list)
 	return file, nil
 }
 

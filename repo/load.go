@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// minLoads is how many files are loaded at once at the least: a remote storage makes us wait more than compute.
-const minLoads = 4
+// loads is how many files are loaded at once: a remote storage makes us wait more than compute.
+const loads = 8
 
 // loaded is what loadFiles brings.
 type loaded[T any] struct {
@@ -21,58 +21,73 @@ type loaded[T any] struct {
 	bad    errorList   // one error for each that is there and cannot be decoded
 }
 
-// loadFiles lists a folder of unpacked files and decodes, in parallel, those that skip does not want. Files that vanish
-// meanwhile are not there; damaged ones are reported beside the others; an error of the storage is an error of all.
-func loadFiles[T any](ctx context.Context, r *Repository, dir string, skip func(ID, FileInfo) bool,
-	decode func(ID, []byte) (T, error)) (loaded[T], error) {
+// loadFiles lists a folder of unpacked files and decodes, in parallel, those that want says yes to; it is asked for all
+// before the first is decoded. The text that decode gets is gone when it returns. Files that vanish meanwhile are not
+// there; damaged ones are reported beside the others; an error of the storage is an error of all.
+func loadFiles[T any](ctx context.Context, r *Repository, dir string, want func(ID, FileInfo) bool,
+	decode func(ID, FileInfo, []byte) (T, error)) (loaded[T], error) {
 	files, err := listFiles(ctx, r.storage, dir)
 	if err != nil {
 		return loaded[T]{}, err
 	}
 	out := loaded[T]{listed: make(map[ID]bool, len(files)), fresh: make(map[ID]T)}
-	var mu sync.Mutex
-	var gone []ID
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(minLoads, r.opt.Cores))
+	wanted := make(map[ID]FileInfo)
 	for _, f := range files {
 		id, _ := ParseID(path.Base(f.Name)) // listFiles took only those that parse
 		out.listed[id] = true
-		if skip(id, f) {
-			continue
+		if want(id, f) {
+			wanted[id] = f
 		}
+	}
+	gone, err := out.load(ctx, r, dir, wanted, decode)
+	if err != nil {
+		return loaded[T]{}, err
+	}
+	return out, out.settle(ctx, r, dir, gone)
+}
+
+// load fills in fresh and bad, and returns those that are not there.
+func (l *loaded[T]) load(ctx context.Context, r *Repository, dir string, wanted map[ID]FileInfo,
+	decode func(ID, FileInfo, []byte) (T, error)) (gone []ID, err error) {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(loads)
+	if dir == "index" {
+		group.SetLimit(r.opt.Cores) // they are large
+	}
+	for id, f := range wanted {
 		group.Go(func() error {
-			v, err := loadFile(gctx, r, dir, id, f, decode)
+			v, err := loadFile(ctx, r, dir, id, f, decode)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err == nil:
-				out.fresh[id] = v
+				l.fresh[id] = v
 			case errors.Is(err, fs.ErrNotExist):
 				gone = append(gone, id)
 			case errors.Is(err, ErrDamaged):
-				out.bad = append(out.bad, err)
+				l.bad = append(l.bad, err)
 			default:
 				return err
 			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return loaded[T]{}, err
-	}
-	return out, out.settle(ctx, r, dir, gone)
+	return gone, group.Wait()
 }
 
 func loadFile[T any](ctx context.Context, r *Repository, dir string, id ID, f FileInfo,
-	decode func(ID, []byte) (T, error)) (v T, err error) {
+	decode func(ID, FileInfo, []byte) (T, error)) (v T, err error) {
 	if f.Size > maxUnpacked {
 		return v, fmt.Errorf("file %s%s: %w: it has %d bytes", f.Name, r.at(), ErrDamaged, f.Size)
 	}
-	text, err := r.loadUnpacked(ctx, dir, id)
+	u := r.codecs.unpacker()
+	defer r.codecs.putUnpacker(u)
+	text, err := r.loadUnpackedInto(ctx, u, dir, id)
 	if err != nil {
 		return v, err
 	}
-	if v, err = decode(id, text); err != nil {
+	if v, err = decode(id, f, text); err != nil {
 		return v, fmt.Errorf("file %s%s: %w", f.Name, r.at(), err)
 	}
 	return v, nil

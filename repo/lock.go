@@ -125,8 +125,8 @@ func (r *Repository) conflict(ctx context.Context, exclusive bool, own ID) error
 // readLocks reads everybody's locks. An empty lock file is none, as for restic: some storages leave it after a crash.
 func (r *Repository) readLocks(ctx context.Context) ([]LockInfo, errorList, error) {
 	load, err := loadFiles(ctx, r, "locks",
-		func(_ ID, f FileInfo) bool { return f.Size == 0 },
-		func(id ID, text []byte) (LockInfo, error) {
+		func(_ ID, f FileInfo) bool { return f.Size > 0 },
+		func(id ID, _ FileInfo, text []byte) (LockInfo, error) {
 			l, err := parseLock(text)
 			return LockInfo{id, l.Time, l.Exclusive, l.Hostname, l.Username, l.PID}, err
 		})

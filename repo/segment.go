@@ -16,7 +16,7 @@ type indexEntry struct {
 	uncompressed uint32
 }
 
-// indexList is the content of an index file, or of several: packs, and the blobs in them.
+// indexList is the content of index files: packs, and the blobs in them.
 type indexList struct {
 	packs   []ID
 	entries [2][]indexEntry // by BlobType
@@ -32,6 +32,33 @@ func (l *indexList) addBlob(b packedBlob) {
 	l.entries[b.Type] = append(l.entries[b.Type], e)
 }
 
+// addList appends a copy of another list. A pack that is in both is there twice then, which only costs its 32 bytes.
+func (l *indexList) addList(other *indexList) {
+	base := uint32(len(l.packs))
+	l.packs = append(l.packs, other.packs...)
+	for t := range l.entries {
+		start := len(l.entries[t])
+		l.entries[t] = append(l.entries[t], other.entries[t]...)
+		for i := start; i < len(l.entries[t]); i++ {
+			l.entries[t][i].pack += base
+		}
+	}
+}
+
+// reserve makes room for a list that is about to be added, from a file of so many bytes, and for what is expected in all
+// the bytes that are left, if there is none.
+func (l *indexList) reserve(next *indexList, size, left int64) {
+	for t := range l.entries {
+		n := len(next.entries[t])
+		if cap(l.entries[t])-len(l.entries[t]) >= n {
+			continue
+		}
+		expected := float64(n) * 1.02 * float64(left) / float64(max(size, 1))
+		most := float64(left) / 32 // since an ID alone takes that much, whatever a file that compresses well makes us expect
+		l.entries[t] = slices.Grow(l.entries[t], max(n, int(min(expected, most))))
+	}
+}
+
 // segment is an immutable, sorted part of the index. IDs are hashes, so that their first bits spread them evenly over
 // buckets of about eight: a lookup is one step into the table of buckets and a bisection of one of them.
 type segment struct {
@@ -41,60 +68,34 @@ type segment struct {
 
 const bucketSize = 8
 
-// newSegment sorts lists, which may be segments too, into one. It takes linear time and no memory beside the result:
-// entries are counted by bucket, put into their bucket, and the few in each sorted.
-func newSegment(lists ...*indexList) *segment {
-	s := new(segment)
-	renumber := s.addPacks(lists)
-	for t := range s.entries {
-		n := 0
-		for _, l := range lists {
-			n += len(l.entries[t])
-		}
-		starts := make([]uint32, 1<<bits.Len(uint(n/bucketSize))+1)
+// newSegment sorts a list, which is the segment's from then on. It takes linear time and no memory: entries are counted
+// by bucket, swapped into their bucket, and the few in each sorted.
+func newSegment(list indexList) *segment {
+	s := &segment{indexList: list}
+	for t, entries := range s.entries {
+		starts := make([]uint32, 1<<bits.Len(uint(len(entries)/bucketSize))+1)
 		s.starts[t] = starts
-		for _, l := range lists {
-			for i := range l.entries[t] {
-				starts[s.bucket(t, &l.entries[t][i].id)+1]++
-			}
+		for i := range entries {
+			starts[s.bucket(t, &entries[i].id)+1]++
 		}
 		for i := range starts[1:] {
 			starts[i+1] += starts[i]
 		}
-		s.entries[t] = make([]indexEntry, n)
-		next := slices.Clone(starts)
-		for j, l := range lists {
-			for _, e := range l.entries[t] {
-				e.pack = renumber[j][e.pack]
-				place := &next[s.bucket(t, &e.id)]
-				s.entries[t][*place] = e
-				*place++
+		next := slices.Clone(starts) // where the next entry of a bucket belongs
+		for b := range starts[1:] {
+			for next[b] < starts[b+1] {
+				e := &entries[next[b]]
+				home := s.bucket(t, &e.id)
+				if home != b {
+					other := &entries[next[home]]
+					*e, *other = *other, *e
+				}
+				next[home]++
 			}
-		}
-		for i := range starts[1:] {
-			slices.SortFunc(s.entries[t][starts[i]:starts[i+1]], func(a, b indexEntry) int { return compareIDs(&a.id, &b.id) })
+			slices.SortFunc(entries[starts[b]:starts[b+1]], func(x, y indexEntry) int { return compareIDs(&x.id, &y.id) })
 		}
 	}
 	return s
-}
-
-// addPacks collects the packs of all lists, each once, and tells for every list which number its packs have now.
-func (s *segment) addPacks(lists []*indexList) [][]uint32 {
-	places := make(map[ID]uint32)
-	renumber := make([][]uint32, len(lists))
-	for j, l := range lists {
-		renumber[j] = make([]uint32, len(l.packs))
-		for i, id := range l.packs {
-			place, ok := places[id]
-			if !ok {
-				place = uint32(len(s.packs))
-				places[id] = place
-				s.packs = append(s.packs, id)
-			}
-			renumber[j][i] = place
-		}
-	}
-	return renumber
 }
 
 // bucket is the number of the bucket that an ID belongs into: its first bits, as many as the table has.
@@ -140,13 +141,10 @@ func compareIDs(a, b *ID) int {
 	return bytes.Compare(a[8:], b[8:])
 }
 
-// pushSegment adds lists to segments as a new one, merged with as many at the end as it takes for each segment to be
-// at least twice as large as the next. The given slice is not changed.
-func pushSegment(segments []*segment, lists ...*indexList) []*segment {
-	size := 0
-	for _, l := range lists {
-		size += l.len()
-	}
+// pushSegment adds a list to segments as a new one, merged with as many at the end as it takes for each segment to be
+// at least twice as large as the next. The list is given away; the given slice is not changed.
+func pushSegment(segments []*segment, list indexList) []*segment {
+	size := list.len()
 	if size == 0 {
 		return segments
 	}
@@ -154,7 +152,32 @@ func pushSegment(segments []*segment, lists ...*indexList) []*segment {
 	for n > 0 && segments[n-1].len() < 2*size {
 		n--
 		size += segments[n].len()
-		lists = append(lists, &segments[n].indexList)
 	}
-	return append(slices.Clone(segments[:n]), newSegment(lists...))
+	if n < len(segments) {
+		list = concat(append(indexLists(segments[n:]), &list))
+	}
+	return append(slices.Clone(segments[:n]), newSegment(list))
+}
+
+func indexLists(segments []*segment) []*indexList {
+	lists := make([]*indexList, len(segments), len(segments)+1)
+	for i, s := range segments {
+		lists[i] = &s.indexList
+	}
+	return lists
+}
+
+// concat copies lists into one.
+func concat(lists []*indexList) (all indexList) {
+	for t := range all.entries {
+		n := 0
+		for _, l := range lists {
+			n += len(l.entries[t])
+		}
+		all.entries[t] = make([]indexEntry, 0, n)
+	}
+	for _, l := range lists {
+		all.addList(l)
+	}
+	return all
 }

@@ -21,16 +21,16 @@ type snapshotCache struct {
 // files (errors.Is ErrDamaged); an error of the storage itself returns no snapshots.
 func (r *Repository) Snapshots(ctx context.Context) ([]Snapshot, error) {
 	known := r.snapshots.copy()
-	skip := func(id ID, _ FileInfo) bool {
+	want := func(id ID, _ FileInfo) bool {
 		_, ok := known[id]
-		return ok
+		return !ok
 	}
-	decode := func(id ID, text []byte) (Snapshot, error) {
+	decode := func(id ID, _ FileInfo, text []byte) (Snapshot, error) {
 		s, err := parseSnapshot(text)
 		s.ID = id
 		return s, err
 	}
-	load, err := loadFiles(ctx, r, "snapshots", skip, decode)
+	load, err := loadFiles(ctx, r, "snapshots", want, decode)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load the snapshots%s: %w", r.at(), err)
 	}

@@ -40,7 +40,9 @@ func (r *Repository) sealUnpacked(json []byte) (ID, []byte, error) {
 		framed = c.compress(append(make([]byte, 0, len(json)/2+64), frameZstd), json)
 	}
 	sealed := r.key.seal(nil, framed)
-	back, err := r.openUnpacked(sealed)
+	u := r.codecs.unpacker()
+	defer r.codecs.putUnpacker(u)
+	back, err := r.openUnpacked(u, sealed)
 	if err != nil {
 		return ID{}, nil, fmt.Errorf("verifying it before the upload: %w", err)
 	}
@@ -53,6 +55,14 @@ func (r *Repository) sealUnpacked(json []byte) (ID, []byte, error) {
 // loadUnpacked reads such a file: its hash must be its name, its MAC must fit, its framing must be known, its
 // decompressed size within bounds. Returns the JSON.
 func (r *Repository) loadUnpacked(ctx context.Context, dir string, id ID) ([]byte, error) {
+	u := r.codecs.unpacker()
+	defer r.codecs.putUnpacker(u)
+	json, err := r.loadUnpackedInto(ctx, u, dir, id)
+	return bytes.Clone(json), err
+}
+
+// loadUnpackedInto is loadUnpacked whose result is valid until u is used again: index files are large and many.
+func (r *Repository) loadUnpackedInto(ctx context.Context, u *unpacker, dir string, id ID) ([]byte, error) {
 	name := dir + "/" + id.String()
 	sealed, err := r.storage.Get(ctx, name, 0, -1)
 	if err != nil {
@@ -61,33 +71,46 @@ func (r *Repository) loadUnpacked(ctx context.Context, dir string, id ID) ([]byt
 	if Hash(sealed) != id {
 		return nil, fmt.Errorf("file %s%s: %w: its content does not fit its name", name, r.at(), ErrDamaged)
 	}
-	json, err := r.openUnpacked(sealed)
+	json, err := r.openUnpacked(u, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("file %s%s: %w", name, r.at(), err)
 	}
 	return json, nil
 }
 
-// openUnpacked undoes sealUnpacked. Version 2 may hold plain JSON too, from before an upgrade.
-func (r *Repository) openUnpacked(sealed []byte) ([]byte, error) {
-	framed, err := r.key.open(nil, sealed)
+// openUnpacked undoes sealUnpacked; the result is valid until u is used again. Version 2 may hold plain JSON too, from
+// before an upgrade.
+func (r *Repository) openUnpacked(u *unpacker, sealed []byte) ([]byte, error) {
+	framed, err := r.key.open(u.framed[:0], sealed)
 	switch {
 	case err != nil:
 		return nil, err
 	case len(framed) == 0:
 		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
-	case framed[0] == '{' || framed[0] == '[' || r.config.Version == 1 && framed[0] != frameZstd:
-		return framed, nil
-	case framed[0] != frameZstd || r.config.Version == 1:
-		return nil, fmt.Errorf("%w: its first byte is %#x, no encoding of version %d", ErrDamaged, framed[0], r.config.Version)
 	}
-	d := r.codecs.decompressor()
-	defer r.codecs.putDecompressor(d)
-	return d.decompress(nil, framed[1:], maxUnpacked)
+	u.framed = framed
+	switch first := framed[0]; {
+	case first == '{' || first == '[' || r.config.Version == 1 && first != frameZstd:
+		return framed, nil
+	case first != frameZstd || r.config.Version == 1:
+		return nil, fmt.Errorf("%w: its first byte is %#x, no encoding of version %d", ErrDamaged, first, r.config.Version)
+	}
+	json, err := u.decompressor.decompress(u.json[:0], framed[1:], maxUnpacked)
+	if err != nil {
+		return nil, err
+	}
+	u.json = json
+	return json, nil
 }
 
-// codecs keeps compressors and decompressors of unpacked files for reuse. The zero value is ready to use.
-type codecs struct{ compressors, decompressors sync.Pool }
+// unpacker has what opening an unpacked file takes. Not for use by several goroutines at once.
+type unpacker struct {
+	decompressor *decompressor
+	framed, json []byte // buffers
+}
+
+// codecs keeps what unpacked files are made and read with for reuse. The zero value is ready to use.
+type codecs struct{ compressors, unpackers sync.Pool }
 
 func (c *codecs) compressor() *compressor {
 	if z, ok := c.compressors.Get().(*compressor); ok {
@@ -96,15 +119,15 @@ func (c *codecs) compressor() *compressor {
 	return newCompressor(CompressionAuto)
 }
 
-func (c *codecs) decompressor() *decompressor {
-	if z, ok := c.decompressors.Get().(*decompressor); ok {
-		return z
+func (c *codecs) unpacker() *unpacker {
+	if u, ok := c.unpackers.Get().(*unpacker); ok {
+		return u
 	}
-	return newDecompressor()
+	return &unpacker{decompressor: newDecompressor()}
 }
 
-func (c *codecs) putCompressor(z *compressor)     { c.compressors.Put(z) }
-func (c *codecs) putDecompressor(z *decompressor) { c.decompressors.Put(z) }
+func (c *codecs) putCompressor(z *compressor) { c.compressors.Put(z) }
+func (c *codecs) putUnpacker(u *unpacker)     { c.unpackers.Put(u) }
 
 // listFiles lists the files of dir whose name is an ID, in order of name. Others are leftovers of interrupted uploads
 // or nothing of ours.

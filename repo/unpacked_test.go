@@ -134,7 +134,7 @@ func TestUnpackedFraming(t *testing.T) {
 		{" {}", " {}", "-"},
 	} {
 		for version, want := range map[*Repository]string{v1: c.one, r: c.two} {
-			got, err := version.openUnpacked(r.key.seal(nil, []byte(c.framed)))
+			got, err := version.openUnpacked(&unpacker{decompressor: newDecompressor()}, r.key.seal(nil, []byte(c.framed)))
 			if want == "-" && !errors.Is(err, ErrDamaged) || want != "-" && (err != nil || string(got) != want) {
 				t.Errorf("version %d, %q: %q, %v", version.config.Version, c.framed, got, err)
 			}
