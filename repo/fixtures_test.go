@@ -140,6 +140,9 @@ func untar(dir string, packed []byte) error {
 
 // TestFixturePasswords opens every fixture with every password of its description, at their real cost, and no other.
 func TestFixturePasswords(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hashing some forty passwords at their real cost")
+	}
 	for _, name := range fixtureNames(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -170,7 +170,7 @@ func TestIndexLoadsOnlyNew(t *testing.T) {
 func TestReserve(t *testing.T) {
 	one := new(indexList)
 	one.entries[DataBlob] = make([]indexEntry, 1000)
-	for _, c := range []struct{ size, left, most int64 }{{100, 1 << 30, 1 << 25}, {0, 0, 2000}, {-1, -1, 2000}, {50_000, 100_000, 3000}} {
+	for _, c := range []struct{ size, left, most int64 }{{100, 1 << 20, 1 << 15}, {0, 0, 2000}, {-1, -1, 2000}, {50_000, 100_000, 3000}} {
 		var l indexList
 		l.reserve(one, c.size, c.left)
 		if n := cap(l.entries[DataBlob]); n < 1000 || int64(n) > c.most*5/4 || cap(l.entries[TreeBlob]) > 0 {
