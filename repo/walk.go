@@ -25,23 +25,31 @@ func (r *Repository) LoadTree(ctx context.Context, id ID) ([]Node, error) {
 	return nodes, nil
 }
 
-// ensureIndexed reloads the index once when a blob is not in it: somebody else may have written it since.
+// ensureIndexed reloads the index once when a blob is not in it: somebody else may have written it since. Damaged index
+// files matter only when they may be the ones that listed it.
 func (r *Repository) ensureIndexed(ctx context.Context, t BlobType, ids ...ID) error {
-	for _, id := range ids {
-		if _, ok := r.index.lookup(t, id); ok {
-			continue
-		}
-		if err := r.LoadIndex(ctx); err != nil {
-			return err
-		}
-		break
+	if _, ok := r.firstUnindexed(t, ids); ok {
+		return nil
 	}
+	loadErr := r.LoadIndex(ctx)
+	id, ok := r.firstUnindexed(t, ids)
+	switch {
+	case ok:
+		return nil
+	case loadErr != nil:
+		return loadErr
+	}
+	return fmt.Errorf("%s %s is in no index: %w", t, id.Short(), ErrDamaged)
+}
+
+// firstUnindexed finds a blob that is in no index; ok when there is none.
+func (r *Repository) firstUnindexed(t BlobType, ids []ID) (missing ID, ok bool) {
 	for _, id := range ids {
-		if _, ok := r.index.lookup(t, id); !ok {
-			return fmt.Errorf("%s %s is in no index: %w", t, id.Short(), ErrDamaged)
+		if _, found := r.index.lookup(t, id); !found {
+			return id, false
 		}
 	}
-	return nil
+	return ID{}, true
 }
 
 // Lookup finds the node at a slash-separated path below a tree; "" and "/" are the folder itself, a node with only
