@@ -99,7 +99,11 @@ func TestCutsHeal(t *testing.T) {
 
 func TestChunkLengths(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	data := make([]byte, 256<<20)
+	size := 256 << 20
+	if testing.Short() {
+		size = 64 << 20
+	}
+	data := make([]byte, size)
 	for i := 0; i < len(data); i += 8 {
 		binary.LittleEndian.PutUint64(data[i:], rng.Uint64())
 	}

@@ -82,7 +82,10 @@ func backupOver(t *testing.T, st repo.Storage) error {
 // TestCrashAtEveryOperation ends the process before, in the middle of and after each operation on the storage.
 func TestCrashAtEveryOperation(t *testing.T) {
 	base, old := template(t)
-	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
+	for _, how := range []storagetest.How{storagetest.After, storagetest.Before, storagetest.Midway} {
+		if testing.Short() && how != storagetest.After {
+			continue
+		}
 		for k, more := 1, true; more; k++ {
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -104,11 +107,16 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // done must be there.
 func TestEveryOperationFails(t *testing.T) {
 	base, old := template(t)
-	for _, fault := range []storagetest.Fault{
-		{How: storagetest.Before}, {How: storagetest.Before, Times: storagetest.Forever},
+	faults := []storagetest.Fault{
+		{How: storagetest.Before},
+		{How: storagetest.Corrupt, Only: reads}, {How: storagetest.Short, Only: reads}, {How: storagetest.Lie, Only: reads},
+		{How: storagetest.Before, Times: storagetest.Forever},
 		{How: storagetest.After}, {How: storagetest.Midway}, {How: storagetest.Midway, Times: storagetest.Forever},
-		{How: storagetest.Short, Only: reads}, {How: storagetest.Corrupt, Only: reads}, {How: storagetest.Lie, Only: reads},
-	} {
+	}
+	if testing.Short() {
+		faults = faults[:2]
+	}
+	for _, fault := range faults {
 		for k, more := 1, true; more; k++ {
 			t.Run(fmt.Sprintf("%v operation %d times %d", fault.How, k, fault.Times), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -139,8 +147,12 @@ func TestDamageIsFound(t *testing.T) {
 	for _, name := range storagetest.Names(t, base, "") {
 		size := int64(len(storagetest.Read(t, base, name)))
 		damage := map[string]func(repo.Storage){}
-		for i := range int64(24) {
-			bit := i * (size*8 - 1) / 23
+		flips := int64(24)
+		if testing.Short() {
+			flips = 4
+		}
+		for i := range flips {
+			bit := i * (size*8 - 1) / (flips - 1)
 			damage[fmt.Sprintf("bit %d", bit)] = func(st repo.Storage) { storagetest.Flip(t, st, name, bit) }
 		}
 		for _, n := range []int64{0, 1, 15, 16, 31, 32, 33, size / 2, size - 1} {
