@@ -40,6 +40,9 @@ type CheckReport struct {
 	Bytes     int64     `json:"bytes"`      // size of all indexed packs
 	BytesRead int64     `json:"bytes_read"` // verified to the last byte
 	Problems  []Problem `json:"problems"`
+
+	// DamagedPacks are indexed packs that are missing, or hold other bytes than they should. See Distrust.
+	DamagedPacks []ID `json:"damaged_packs,omitempty"`
 }
 
 // Errors counts the problems that are errors.
@@ -96,6 +99,14 @@ func (c *checker) problem(file, format string, args ...any) {
 
 func (c *checker) note(file, format string, args ...any) {
 	c.add(Problem{File: file, Text: fmt.Sprintf(format, args...)})
+}
+
+// badPack is a problem of a whole pack.
+func (c *checker) badPack(id ID, format string, args ...any) {
+	c.problem(packName(id), format, args...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report.DamagedPacks = append(c.report.DamagedPacks, id)
 }
 
 func (c *checker) add(p Problem) {
@@ -168,9 +179,9 @@ func (c *checker) packs(ctx context.Context) error {
 		size, there := c.sizes[id]
 		switch want := packSize(blobs); {
 		case !there:
-			c.problem(packName(id), "pack is missing; what it held is lost unless another pack holds it too")
+			c.badPack(id, "pack is missing; what it held is lost unless another pack holds it too")
 		case size != want:
-			c.problem(packName(id), "pack is %d bytes long, its index says %d", size, want)
+			c.badPack(id, "pack is %d bytes long, its index says %d", size, want)
 		default:
 			c.listed[id] = blobs
 			c.report.Bytes += size

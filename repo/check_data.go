@@ -25,7 +25,7 @@ func (c *checker) data(ctx context.Context) error {
 		}
 		group.Go(func() error {
 			if err := c.pack(ctx, id, blobs); err != nil && ctx.Err() == nil {
-				c.problem(packName(id), "%v", err)
+				c.badPack(id, "%v", err)
 			}
 			c.packDone()
 			return nil

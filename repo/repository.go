@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -95,6 +97,8 @@ type Repository struct {
 	snapshots snapshotCache
 	buffers   bufferPool // of writers and readers
 	readers   sync.Pool  // of *scratch
+
+	distrusted atomic.Pointer[[]ID] // see Distrust
 }
 
 // Init creates a repository and opens it. Where anything of a repository exists already (a config, key files,
@@ -208,6 +212,13 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 
 func newRepository(st Storage, key *masterKey, config Config, o Options) *Repository {
 	return &Repository{storage: st, key: key, config: config, index: newIndex(), opt: o}
+}
+
+// Distrust says which packs a check found damaged, in place of those said before. Writers do not count on them: what a
+// backup needs of them is stored once more, so that it is whole however bad the older ones are.
+func (r *Repository) Distrust(packs []ID) {
+	packs = slices.Clone(packs)
+	r.distrusted.Store(&packs)
 }
 
 // Config returns the repository's configuration.

@@ -21,13 +21,14 @@ import (
 // at most packs and an index that nothing refers to.
 type Writer struct {
 	repo   *Repository
+	lock   *Lock
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	start  time.Time
 	table  *gearTable
 	root   *Dir
 
-	missing map[ID]bool // indexed packs that are not there; never changed
+	missing map[ID]bool // indexed packs that are not there, or damaged; never changed
 	stats   writerStats
 
 	budget  *semaphore.Weighted // bytes of chunks between cutter and packer
@@ -46,6 +47,7 @@ type Writer struct {
 	indexed   time.Time            // of the last index
 	lastTurn  chan struct{}        // ends when the folder closed last has told its OnFile
 	committed bool
+	aborted   bool
 }
 
 // The memory of a writer is the sum of these, whatever the stream's length: chunks on their way, the chunk that each
@@ -61,7 +63,7 @@ const (
 // need not be repeated from its start.
 const (
 	indexBlobs    = 50_000
-	indexInterval = 10 * time.Minute
+	indexInterval = 2 * time.Minute
 )
 
 type blobKey struct {
@@ -84,7 +86,7 @@ func (r *Repository) NewWriter(lock *Lock) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{
-		repo: r, table: table, missing: missing, start: r.opt.Now(), indexed: r.opt.Now(),
+		repo: r, lock: lock, table: table, missing: missing, start: r.opt.Now(), indexed: r.opt.Now(),
 		budget:    semaphore.NewWeighted(chunkBudget),
 		jobs:      make(chan job, r.opt.Cores),
 		seen:      map[blobKey]struct{}{},
@@ -132,7 +134,7 @@ func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
 	w.drain()
 	w.data.flush()
 	w.trees.flush()
-	if err := w.saveIndex(); err != nil {
+	if err := w.saveIndex(w.ctx); err != nil {
 		w.fail(err)
 	}
 	if w.ctx.Err() != nil {
@@ -150,16 +152,36 @@ func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
 }
 
 // Abort stops all work and waits for it, at most as long as the storage takes to notice; after Commit it does nothing.
+// The packs that are durable by then are indexed, so that the next backup finds what this one had stored.
 func (w *Writer) Abort() {
-	if w.committed {
+	if w.committed || w.aborted {
 		return
 	}
+	w.aborted = true
 	w.fail(errAborted)
 	w.drain()
 	w.data.flush()
 	w.trees.flush()
 	w.helpers.Wait()
+	if err := w.indexLeft(); err != nil {
+		w.repo.opt.Logger.Warn("cannot index what a backup had stored that was given up; the next one stores it again",
+			"location", w.repo.opt.Location, "error", err)
+	}
 }
+
+// indexLeft indexes the packs that are left, unless the lock was lost: then a prune may be about to remove them. The
+// work's context is done by now, hence one of its own, short enough for a server that is being stopped.
+func (w *Writer) indexLeft() error {
+	if errors.Is(context.Cause(w.lock.Context()), ErrLockLost) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
+	defer cancel()
+	return w.saveIndex(ctx)
+}
+
+// abortTimeout bounds the last write of a backup that is given up.
+const abortTimeout = 2 * time.Second
 
 var (
 	errAborted    = errors.New("backup was given up")
@@ -207,20 +229,23 @@ func (w *Writer) packStored(id ID, blobs []packedBlob) error {
 	if !due {
 		return nil
 	}
-	return w.saveIndex()
+	return w.saveIndex(w.ctx)
 }
 
 // saveIndex lists the packs that are durable. Only then may their blobs be forgotten as seen: from here on the
 // repository's index knows them.
-func (w *Writer) saveIndex() error {
+func (w *Writer) saveIndex(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	w.mu.Lock()
 	packs := w.unindexed
 	w.unindexed, w.blobs, w.indexed = map[ID][]packedBlob{}, 0, w.repo.opt.Now()
 	w.mu.Unlock()
-	if len(packs) == 0 || w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
+	if len(packs) == 0 {
+		return nil
 	}
-	if _, err := w.repo.saveIndex(w.ctx, packs); err != nil {
+	if _, err := w.repo.saveIndex(ctx, packs); err != nil {
 		return fmt.Errorf("storing the index: %w", err)
 	}
 	w.mu.Lock()
@@ -258,8 +283,8 @@ func (w *Writer) known(k blobKey) bool {
 	return false
 }
 
-// missingPacks lists the packs and finds those that the index counts on and that are gone or of the wrong size. A
-// writer stores their blobs once more: a backup that relied on them would look good and be lost.
+// missingPacks lists the packs and finds those that the index counts on and that are gone, of the wrong size, or known
+// as damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
 func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
 	sizes, err := r.listPacks(ctx)
 	if err != nil {
@@ -271,8 +296,13 @@ func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
 			missing[id] = true
 		}
 	}
+	if list := r.distrusted.Load(); list != nil {
+		for _, id := range *list {
+			missing[id] = true
+		}
+	}
 	if len(missing) > 0 {
-		r.opt.Logger.WarnContext(ctx, "packs are missing or cut short; what this backup needs of them is stored again: "+
+		r.opt.Logger.WarnContext(ctx, "packs are missing or damaged; what this backup needs of them is stored again: "+
 			"run a check to learn which older snapshots suffer", "packs", len(missing), "location", r.opt.Location)
 	}
 	return missing, nil

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
 const password = "correct horse"
@@ -406,5 +407,68 @@ func BenchmarkWriter(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestGivenUpBackupIsNotLost: what a backup had stored when it was given up, the next one finds.
+func TestGivenUpBackupIsNotLost(t *testing.T) {
+	r := initRepo(t, new(storage.Memory), repo.Options{PackSize: 4 << 20})
+	data := noise(24 << 20)
+	lock, err := r.Lock(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := r.NewWriter(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.Root().Create(repo.Node{Name: "dump"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	w.Abort()
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
+	if err != nil || report.Errors() > 0 || report.Packs < 3 {
+		t.Errorf("check: %v, %+v", err, report)
+	}
+	s, err := write(t.Context(), r, content{"dump": data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Summary.DataAdded > 12<<20 {
+		t.Errorf("%d bytes were stored again", s.Summary.DataAdded)
+	}
+}
+
+// TestDamagedPackIsStoredAgain: a backup must not count on a pack that a check found damaged.
+func TestDamagedPackIsStoredAgain(t *testing.T) {
+	st := new(storage.Memory)
+	r := initRepo(t, st, repo.Options{})
+	files := content{"dump": noise(5 << 20)}
+	if _, err := write(t.Context(), r, files); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range storagetest.Names(t, st, "data") {
+		storagetest.Flip(t, st, name, 1000)
+	}
+	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
+	if err != nil || len(report.DamagedPacks) != 2 {
+		t.Fatalf("check: %v, %+v", err, report)
+	}
+	r.Distrust(report.DamagedPacks)
+	s, err := write(t.Context(), r, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify(t, openRepoWithIndex(t, st), s.Tree, files)
+	r.Distrust(nil)
+	if again, err := write(t.Context(), r, files); err != nil || again.Summary.DataAdded != 0 {
+		t.Errorf("trusted again: %v, %v", again.Summary, err)
 	}
 }
