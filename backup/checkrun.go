@@ -14,8 +14,7 @@ const maxFindings = 1000
 // checkRun checks a repository, under a shared lock: backups may go on beside it.
 type checkRun struct {
 	*runner
-	vault    *vault
-	readData bool
+	vault *vault
 }
 
 func (c checkRun) do(ctx context.Context) error {
@@ -46,7 +45,7 @@ func (c checkRun) options() repo.CheckOptions {
 		return Progress{Files: int64(p.PacksDone), Bytes: p.BytesRead, Total: p.BytesTotal}
 	})
 	c.setStep("checking")
-	return repo.CheckOptions{ReadData: c.readData, Progress: func(p repo.CheckProgress) { now.Store(&p) }}
+	return repo.CheckOptions{ReadData: c.run.ReadData, Progress: func(p repo.CheckProgress) { now.Store(&p) }}
 }
 
 // judge is green only when no problem is an error.

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -14,7 +15,8 @@ type Health struct {
 	Reasons []string `json:"reasons"` // "job shop: the last backup failed 3h ago: …"
 }
 
-// Health asks no storage. A job that never ran is not ill, nor is one that is off.
+// Health asks no storage. A job that was never backed up is not well: nothing is proven. Jobs that are off are not
+// looked at.
 func (s *Service) Health(ctx context.Context) Health {
 	c, err := s.current()
 	if err != nil {
@@ -25,20 +27,52 @@ func (s *Service) Health(ctx context.Context) Health {
 	return h
 }
 
-// diagnose looks at the last backup of each job and the last check of each repository.
+// diagnose looks at the last backup of each job and at what the checks of each repository found.
 func diagnose(c *setup, runs []Run, now time.Time) Health {
 	h := Health{Reasons: []string{}}
 	for _, j := range c.Jobs {
-		if run := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == j.Name }); !j.Off && run != nil && run.State != StateOK {
+		if j.Off {
+			continue
+		}
+		switch run := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == j.Name }); {
+		case run == nil:
+			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: no backup yet", j.Name))
+		case run.State != StateOK:
 			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: the last backup %s", j.Name, complaint(*run, now)))
 		}
 	}
 	for _, r := range c.Repositories {
-		if run := lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name }); run != nil && run.State == StateFailed {
+		if run := verdict(runs, r.Name); run != nil && run.State == StateFailed {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("repository %s: the last check %s", r.Name, complaint(*run, now)))
 		}
 	}
 	return h
+}
+
+// verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that
+// could be done, or a failed one that no later one disproved: which takes one that is ok and looked as deep.
+func verdict(runs []Run, repository string) *Run {
+	var good *Run
+	for _, r := range runs {
+		switch {
+		case r.Kind != KindCheck || r.Repository != repository:
+		case r.State == StateOK:
+			if good == nil {
+				good = &r
+			}
+			if r.ReadData {
+				return good
+			}
+		case r.State == StateFailed && r.foundErrors() && (good == nil || r.ReadData):
+			return &r
+		}
+	}
+	return good
+}
+
+// foundErrors tells a check that found something wrong from one that could not be done.
+func (r *Run) foundErrors() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Error })
 }
 
 // lastEnded is the newest run of a kind that fits and ended by itself: what a person cancelled says nothing.

@@ -151,6 +151,22 @@ func TestHistoryInterrupted(t *testing.T) {
 	j.close()
 }
 
+// TestHistoryKeepsVerdict: a check that found damaged data is not forgotten for a hundred that looked less deep.
+func TestHistoryKeepsVerdict(t *testing.T) {
+	h := newTestHistory(t, mapStore{}, newJournal("", quiet))
+	bad := endedRun(0, "", StateFailed)
+	bad.Kind, bad.Repository, bad.ReadData, bad.Findings = KindCheck, "default", true, []Finding{{Error: true}}
+	h.add(bad)
+	for n := range historyKept + 10 {
+		run := endedRun(n+1, "", StateOK)
+		run.Kind, run.Repository = KindCheck, "default"
+		h.add(run)
+	}
+	if _, ok := h.get(t.Context(), bad.ID); !ok || len(h.list()) != historyKept+1 {
+		t.Errorf("kept %v, %d runs", ok, len(h.list()))
+	}
+}
+
 // brokenStore cannot write.
 type brokenStore struct{ mapStore }
 

@@ -42,12 +42,15 @@ func TestCancel(t *testing.T) {
 			t.Error(err)
 		}
 		requireSnapshots(t, e, 0)
-		if h := e.Health(t.Context()); !h.OK {
-			t.Errorf("what a person cancelled is no illness: %+v", h)
+		if h := e.Health(t.Context()); h.OK || h.Reasons[0] != "job shop: no backup yet" {
+			t.Errorf("what a person cancelled is no illness, but no backup either: %+v", h)
 		}
 		e.DB.Set("data")
 		e.Backed(t, "shop")
 		requireUnlocked(t, e.Storage)
+		if h := e.Health(t.Context()); !h.OK {
+			t.Errorf("%+v", h)
+		}
 	})
 }
 

@@ -10,7 +10,9 @@ type RepositoryStatus struct {
 	Location          string `json:"location"`
 	ID                string `json:"id,omitempty"`                 // once it was opened
 	GeneratedPassword string `json:"generated_password,omitempty"` // path of the file, when we made the password
-	LastCheck         *Run   `json:"last_check,omitempty"`
+	// LastCheck is the last check that could be done. One that found errors stays until a later one that looked as deep
+	// is ok: what was found by reading the data, a check of the structure cannot disprove.
+	LastCheck *Run `json:"last_check,omitempty"`
 }
 
 // Repositories lists the repositories.
@@ -41,11 +43,8 @@ func (s *Service) repositoryStatus(c *setup, r RepositoryConfig, runs []Run) (Re
 	if len(r.Password) == 0 {
 		status.GeneratedPassword = generatedPassword(c.DataDir, v.location)
 	}
-	for _, run := range runs {
-		if run.Kind == KindCheck && run.Repository == r.Name && run.State.Done() {
-			status.LastCheck = &run
-			break
-		}
+	if status.LastCheck = verdict(runs, r.Name); status.LastCheck == nil {
+		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
 	return status, nil
 }
@@ -84,8 +83,8 @@ func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, er
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindCheck && r.Repository == v.name }
-	run, err := s.start(c, by, Run{Kind: KindCheck, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
-		return checkRun{r, v, q.ReadData}.do(ctx)
+	run, err := s.start(c, by, Run{Kind: KindCheck, Repository: v.name, ReadData: q.ReadData}, clash, func(ctx context.Context, r *runner) error {
+		return checkRun{r, v}.do(ctx)
 	})
 	if err == nil {
 		s.audit(by, "check asked for", "repository", v.name, "read_data", q.ReadData, "run", run.ID)

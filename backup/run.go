@@ -24,6 +24,7 @@ type Run struct {
 	Progress   Progress  `json:"progress"`
 	Snapshot   string    `json:"snapshot,omitempty"`  // ID of the snapshot made or restored
 	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last snapshot
+	ReadData   bool      `json:"read_data,omitempty"` // of a check: every byte is verified, not the structure alone
 	Findings   []Finding `json:"findings,omitempty"`  // of a check
 	Log        []LogLine `json:"log,omitempty"`       // only when one run is asked for; the last 500 lines
 }

@@ -172,17 +172,45 @@ func TestDiagnose(t *testing.T) {
 		Jobs:         []Job{{Name: "a"}, {Name: "b"}, {Name: "off", Off: true}, {Name: "new"}},
 		Repositories: []RepositoryConfig{{Name: "default"}, {Name: "offsite"}},
 	}}
-	runs := []Run{
+	check := func(repository string, state State, readData bool, ago time.Duration, findings ...Finding) Run {
+		return Run{Kind: KindCheck, Repository: repository, State: state, ReadData: readData, Findings: findings,
+			Ended: now.Add(-ago), Error: "2 errors"}
+	}
+	bad := Finding{Error: true, Text: "pack is damaged"}
+	backups := []Run{
 		run("a", StateRunning, 0), run("a", StateCancelled, time.Hour), run("a", StateFailed, 3*time.Hour), run("a", StateOK, 9*time.Hour),
 		run("b", StateOK, time.Hour), run("b", StateFailed, 2*time.Hour), run("off", StateFailed, time.Hour),
-		{Kind: KindCheck, Repository: "offsite", State: StateFailed, Ended: now.Add(-48 * time.Hour), Error: "2 errors"},
-		{Kind: KindCheck, Repository: "default", State: StateInterrupted, Ended: now},
 		{Kind: KindRestore, Job: "b", State: StateFailed, Ended: now},
+		run("new", StateCancelled, time.Hour),
 	}
-	got := diagnose(c, runs, now).Reasons
-	want := []string{"job a: the last backup failed 3 hours ago: why", "repository offsite: the last check failed 2 days ago: 2 errors"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+	const h = time.Hour
+	cases := map[string]struct {
+		checks []Run // newest first
+		want   string
+	}{
+		"none":                    {nil, ""},
+		"found errors":            {[]Run{check("offsite", StateFailed, false, 48*h, bad)}, "2 days ago: 2 errors"},
+		"of another":              {[]Run{check("gone", StateFailed, false, 48*h, bad)}, ""},
+		"could not be done":       {[]Run{check("offsite", StateFailed, true, h), check("offsite", StateInterrupted, true, h)}, ""},
+		"notes only":              {[]Run{check("offsite", StateFailed, true, h, Finding{Text: "orphan"})}, ""},
+		"not done, hides nothing": {[]Run{check("offsite", StateFailed, true, h), check("offsite", StateFailed, true, 2*h, bad)}, "2 hours ago: 2 errors"},
+		"disproved":               {[]Run{check("offsite", StateOK, false, h), check("offsite", StateFailed, false, 2*h, bad)}, ""},
+		"disproved by all data":   {[]Run{check("offsite", StateOK, true, h), check("offsite", StateFailed, true, 2*h, bad)}, ""},
+		"not disproved by the structure": {[]Run{check("offsite", StateOK, false, h), check("offsite", StateFailed, true, 2*h, bad),
+			check("offsite", StateOK, true, 3*h)}, "2 hours ago: 2 errors"},
+		"found again by the structure": {[]Run{check("offsite", StateFailed, false, h, bad), check("offsite", StateFailed, true, 2*h, bad)}, "1 hour ago: 2 errors"},
+		"an older one stays": {[]Run{check("offsite", StateOK, false, h), check("offsite", StateFailed, false, 2*h, bad),
+			check("offsite", StateFailed, true, 3*h, bad)}, "3 hours ago: 2 errors"},
+		"long disproved": {[]Run{check("offsite", StateOK, false, h), check("offsite", StateOK, true, 2*h), check("offsite", StateFailed, true, 3*h, bad)}, ""},
+	}
+	for name, c2 := range cases {
+		want := []string{"job a: the last backup failed 3 hours ago: why", "job new: no backup yet"}
+		if c2.want != "" {
+			want = append(want, "repository offsite: the last check failed "+c2.want)
+		}
+		if got := diagnose(c, append(slices.Clone(backups), c2.checks...), now).Reasons; !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 
