@@ -56,6 +56,7 @@ func (b *backupRun) do(ctx context.Context) error {
 	if err := b.look(lock.Context()); err != nil {
 		return because(lock.Context(), b.vault.explain(err))
 	}
+	b.vault.distrust(lock.Context(), b.setup, b.repo)
 	if b.writer, err = b.repo.NewWriter(lock); err != nil {
 		return because(lock.Context(), b.vault.explain(err))
 	}

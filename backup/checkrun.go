@@ -34,6 +34,7 @@ func (c checkRun) do(ctx context.Context) error {
 	if err != nil {
 		return because(lock.Context(), c.vault.explain(err))
 	}
+	c.vault.checked(lock.Context(), c.setup, r, report.DamagedPacks, c.run.ReadData)
 	return c.judge(report)
 }
 

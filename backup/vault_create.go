@@ -28,6 +28,7 @@ type memory struct {
 	Location string    `json:"location"`
 	ID       string    `json:"id"`
 	Seen     time.Time `json:"seen"`
+	Damaged  []repo.ID `json:"damaged,omitempty"` // packs that checks found damaged: backups do not count on them
 }
 
 func memoryKey(location string) string {
@@ -49,9 +50,10 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 	return m, nil
 }
 
-// remember notes that the repository is there. That this fails is no reason not to back up.
-func (v *vault) remember(ctx context.Context, c *setup, id string) {
-	data, err := json.Marshal(memory{Location: v.location, ID: id, Seen: v.service.now().UTC()})
+// remember notes that the repository is there, and which of its packs are damaged. That this fails is no reason not to
+// back up.
+func (v *vault) remember(ctx context.Context, c *setup, id string, damaged []repo.ID) {
+	data, err := json.Marshal(memory{Location: v.location, ID: id, Seen: v.service.now().UTC(), Damaged: damaged})
 	if err == nil {
 		err = c.Store.Store(ctx, memoryKey(v.location), data)
 	}
@@ -71,11 +73,43 @@ func (v *vault) recognise(ctx context.Context, c *setup, id string) error {
 	case id:
 		return nil
 	case "":
-		v.remember(ctx, c, id)
+		v.remember(ctx, c, id, nil)
 		return nil
 	}
 	return fmt.Errorf("%w: repository %q at %s is another one than before: its ID is %s, it was %s: bring the right one back, or, "+
 		"if the change is meant, delete the key %s from Caddy's storage", ErrConflict, v.name, v.location, id, m.ID, memoryKey(v.location))
+}
+
+// distrust has writers not count on the packs that are remembered as damaged: what one of them held is stored again. It
+// asks the Store before every backup, since the check may have been another process's.
+func (v *vault) distrust(ctx context.Context, c *setup, r *repo.Repository) {
+	m, err := v.remembered(ctx, c)
+	switch {
+	case err != nil:
+		v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
+	case m.ID == r.Config().ID:
+		r.Distrust(m.Damaged)
+	}
+}
+
+// checked remembers the packs that a check found damaged. One that read the data knows them all; one of the structure
+// alone adds to them.
+func (v *vault) checked(ctx context.Context, c *setup, r *repo.Repository, damaged []repo.ID, readData bool) {
+	m, err := v.remembered(ctx, c)
+	if err != nil {
+		v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
+	}
+	if !readData && m.ID == r.Config().ID {
+		for _, id := range m.Damaged {
+			if !slices.Contains(damaged, id) {
+				damaged = append(damaged, id)
+			}
+		}
+	}
+	r.Distrust(damaged)
+	if err == nil {
+		v.remember(ctx, c, r.Config().ID, damaged)
+	}
 }
 
 // missing handles a place without a repository: the rare case, in which two processes must not both make one.
@@ -147,7 +181,7 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 		log.Warn("its password was generated: save a copy of this file elsewhere, without it no backup can be read; and a "+
 			"repository on the same disk protects against nothing that takes the machine", "file", generated)
 	}
-	v.remember(ctx, c, r.Config().ID)
+	v.remember(ctx, c, r.Config().ID, nil)
 	v.keep(r, config)
 	return r, nil
 }
