@@ -24,7 +24,7 @@ type backupRun struct {
 
 	repo     *repo.Repository
 	start    time.Time
-	parent   *repo.Snapshot // the job's newest snapshot
+	parent   *repo.Snapshot // the job's newest good snapshot
 	before   *Manifest      // of parent; nil when unknown
 	writer   *repo.Writer
 	folder   *repo.Dir // /<job> in the snapshot
@@ -65,7 +65,7 @@ func (b *backupRun) do(ctx context.Context) error {
 	return because(lock.Context(), b.write(lock.Context()))
 }
 
-// look reads what is there: the snapshots, then the index, then what the last snapshot of this job held.
+// look reads what is there: the snapshots, then the index, then what the last good snapshot of this job held.
 func (b *backupRun) look(ctx context.Context) error {
 	b.setStep("loading the index")
 	all, err := b.repo.Snapshots(ctx)
@@ -78,7 +78,9 @@ func (b *backupRun) look(ctx context.Context) error {
 		return err
 	}
 	b.vault.indexed.Store(true)
-	i := slices.IndexFunc(all, func(s repo.Snapshot) bool { return jobOf(s) == b.job.Name && s.Hostname == b.setup.Host })
+	i := slices.IndexFunc(all, func(s repo.Snapshot) bool {
+		return jobOf(s) == b.job.Name && s.Hostname == b.setup.Host && !slices.Contains(s.Tags, tagSuspect)
+	})
 	if i < 0 {
 		return nil
 	}
@@ -119,10 +121,14 @@ func (b *backupRun) write(ctx context.Context) error {
 		}
 	}
 	b.manifest.Ended = b.service.now().UTC()
+	doubts := b.suspicions()
+	if doubts != nil {
+		b.manifest.Outcome = string(StateSuspect)
+	}
 	if err := b.describe(); err != nil {
 		return err
 	}
-	return b.commit(ctx)
+	return b.commit(ctx, doubts)
 }
 
 // describe adds the two files about all the others.
@@ -152,8 +158,8 @@ func (b *backupRun) describe() error {
 }
 
 // commit makes the snapshot. When it returns nil the snapshot is durable, and nothing that happens later makes this
-// run anything but ok.
-func (b *backupRun) commit(ctx context.Context) error {
+// run anything but ok, or suspect.
+func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -162,6 +168,9 @@ func (b *backupRun) commit(ctx context.Context) error {
 		UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0)),
 		Tags:           []string{tagOurs, tagRun + b.run.ID},
 		ProgramVersion: strings.TrimSpace("caddy-backup " + b.setup.Versions["caddy-backup"]),
+	}
+	if doubts != nil {
+		s.Tags = append(s.Tags, tagSuspect)
 	}
 	if b.parent != nil {
 		s.Parent = &b.parent.ID
@@ -172,7 +181,7 @@ func (b *backupRun) commit(ctx context.Context) error {
 	}
 	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
 	b.update(func(run *Run) {
-		b.good = true
+		b.good, b.doubts = true, doubts.about(s.ID)
 		run.Snapshot, run.Unchanged = s.ID.String(), unchanged
 	})
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)

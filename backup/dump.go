@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -132,6 +133,9 @@ func (b *backupRun) dumpFolder(ctx context.Context, p sourcePart, m *ManifestPar
 	}
 	tree, err := dir.Close()
 	m.Tree = tree.String()
+	if m.Files == 0 {
+		m.Notes = append(slices.Clip(m.Notes), "the folder holds no file")
+	}
 	return err
 }
 

@@ -87,8 +87,11 @@ func lastEnded(runs []Run, kind Kind, fits func(Run) bool) *Run {
 
 func complaint(run Run, now time.Time) string {
 	verb := string(run.State)
-	if run.State == StateInterrupted {
+	switch run.State {
+	case StateInterrupted:
 		verb = "was interrupted"
+	case StateSuspect:
+		verb = "is suspect, it was made"
 	}
 	return fmt.Sprintf("%s %s: %s", verb, humanize.RelTime(run.Ended, now, "ago", "from now"), run.Error)
 }

@@ -23,7 +23,7 @@ type Run struct {
 	Code       string    `json:"code,omitempty"`  // of an error that fronts tell apart, see codeOf
 	Progress   Progress  `json:"progress"`
 	Snapshot   string    `json:"snapshot,omitempty"`  // ID of the snapshot made or restored
-	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last snapshot
+	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last good snapshot
 	ReadData   bool      `json:"read_data,omitempty"` // of a check: every byte is verified, not the structure alone
 	Findings   []Finding `json:"findings,omitempty"`  // of a check
 	Log        []LogLine `json:"log,omitempty"`       // only when one run is asked for; the last 500 lines
@@ -65,11 +65,13 @@ const (
 // State is where a run stands.
 type State string
 
-// A run is queued, then running, then ends as one of the others. Only ok is green.
+// A run is queued, then running, then ends as one of the others. Only ok is green: suspect is a snapshot that was made,
+// but looks as if its source was not there.
 const (
 	StateQueued      State = "queued"
 	StateRunning     State = "running"
 	StateOK          State = "ok"
+	StateSuspect     State = "suspect"
 	StateFailed      State = "failed"
 	StateCancelled   State = "cancelled"   // by a person
 	StateInterrupted State = "interrupted" // the server stopped or died

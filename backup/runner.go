@@ -32,7 +32,8 @@ type runner struct {
 
 	mu       sync.Mutex
 	run      Run
-	good     bool            // what was asked for is done and durable: whatever happens now, the run is ok
+	good     bool            // what was asked for is done and durable: whatever happens now, the run is ok, or suspect
+	doubts   suspicion       // why it is suspect, if it is
 	progress func() Progress // asked whenever somebody looks; nil = run.Progress
 }
 
@@ -101,7 +102,9 @@ func (r *runner) finish(err error) {
 		r.mu.Unlock()
 		return
 	}
-	if r.good {
+	if r.good && r.doubts != nil {
+		err = r.doubts
+	} else if r.good {
 		err = nil
 	}
 	if r.progress != nil {
@@ -129,6 +132,8 @@ func (r *runner) outcome(err error) State {
 	switch {
 	case err == nil:
 		return StateOK
+	case r.good:
+		return StateSuspect
 	case errors.Is(cause, errCancelled):
 		return StateCancelled
 	case errors.Is(cause, errInterrupted):
@@ -142,6 +147,8 @@ func (r *runner) tell(run Run) {
 	switch run.State {
 	case StateOK:
 		r.log.Info(string(run.Kind)+" ended well", "took", took)
+	case StateSuspect:
+		r.log.Error(string(run.Kind)+" is suspect", "took", took, "error", run.Error)
 	case StateFailed:
 		r.log.Error(string(run.Kind)+" failed", "took", took, "error", run.Error)
 	default:

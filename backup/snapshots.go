@@ -12,8 +12,9 @@ import (
 
 // The tags of our snapshots. One without tagOurs belongs to no job.
 const (
-	tagOurs = "caddy-backup"
-	tagRun  = "run-"
+	tagOurs    = "caddy-backup"
+	tagRun     = "run-"
+	tagSuspect = "suspect" // a person who removes it says that the snapshot is good
 )
 
 // SnapshotQuery selects snapshots.

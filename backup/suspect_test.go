@@ -1,0 +1,95 @@
+package backup_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
+)
+
+// withMedia makes an Env whose job has a folder media too.
+func withMedia(t *testing.T, media backuptest.Folder) *backuptest.Env {
+	return backuptest.New(t, func(c *backup.Config) {
+		c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{Name: "media", Kind: "files", Source: media})
+	})
+}
+
+// TestSuspect empties a folder, as when its disk is not mounted. The snapshots that follow are made, but are not good,
+// and nothing is compared with them, until the files are back.
+func TestSuspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		media := backuptest.Folder{"a/1.jpg": "one", "2.jpg": "two"}
+		e := withMedia(t, media)
+		good := e.Backed(t, "shop")
+		lastGood := must(e.Job(t.Context(), "shop"))(t).LastGood
+		clear(media)
+		for range 2 {
+			run := e.RunBackup(t, "shop")
+			want := "folder media is empty, and had 2 files in the last good snapshot (" + good.ID[:8] + "); is the disk mounted?; " +
+				"if that is as it should be, say so with: restic tag --remove suspect " + run.Snapshot[:8]
+			if run.State != backup.StateSuspect || run.Error != want || run.Unchanged {
+				t.Fatalf("%+v", run)
+			}
+			s := must(e.Snapshot(t.Context(), "", run.Snapshot, ""))(t)
+			if !slices.Contains(s.Tags, "suspect") || s.Manifest.Outcome != "suspect" {
+				t.Errorf("%v %+v", s.Tags, s.Manifest)
+			}
+			if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup is suspect, it was made now: folder media is empty") {
+				t.Errorf("%+v", h)
+			}
+			if now := must(e.Job(t.Context(), "shop"))(t); now.LastGood != lastGood || now.LastRun.ID != run.ID {
+				t.Errorf("%+v", now)
+			}
+		}
+		media["a/1.jpg"], media["2.jpg"] = "one", "two"
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged {
+			t.Fatalf("compared with the last good one: %+v", run)
+		}
+		if h := e.Health(t.Context()); !h.OK {
+			t.Errorf("%+v", h)
+		}
+		delete(media, "2.jpg") // fewer files are not suspect
+		e.Backed(t, "shop")
+		requireSnapshots(t, e, 5)
+		requireClean(t, e)
+	})
+}
+
+// TestNoGoodSnapshot removes the only good snapshot: with those that are suspect nothing is compared.
+func TestNoGoodSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		media := backuptest.Folder{"1.jpg": "one"}
+		e := withMedia(t, media)
+		first := e.Backed(t, "shop")
+		clear(media)
+		run := e.RunBackup(t, "shop")
+		if run.State != backup.StateSuspect || !strings.Contains(run.Error, "had 1 file in") {
+			t.Fatalf("%+v", run)
+		}
+		storagetest.Remove(t, e.Storage, "snapshots/"+first.ID) // leaves none that is good
+		e.Backed(t, "shop")
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged {
+			t.Fatalf("%+v", run)
+		}
+	})
+}
+
+// TestEmptyFolder has nothing to compare with: an empty folder is noted, and good.
+func TestEmptyFolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := withMedia(t, backuptest.Folder{})
+		for range 2 {
+			s := e.Backed(t, "shop")
+			if notes := s.Manifest.Parts[1].Notes; s.Manifest.Outcome != "ok" || !slices.Equal(notes, []string{"the folder holds no file"}) {
+				t.Errorf("%+v", s.Manifest)
+			}
+			if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN media: the folder holds no file") {
+				t.Error(logOf(run))
+			}
+		}
+	})
+}
