@@ -97,7 +97,7 @@ func TestCommandValidate(t *testing.T) {
 	for _, c := range []struct{ text, err string }{
 		{"command ./x", "neither an absolute path nor a name"},
 		{`command x {env.SECRET}`, "every user of the machine can read arguments"},
-		{"command x {\n env A {env.DUMP_TEST_UNSET}\n}", "env A: "},
+		{"command x {\n env A {env.DUMP_TEST_UNSET}\n}", "env A: evaluated placeholder {env.DUMP_TEST_UNSET} is empty; set the variable"},
 		{"command x {\n env A=B c\n}", "bad env key 'A=B'"},
 		{"command x {\n dir srv\n}", "dir 'srv' is not an absolute path"},
 		{"command x {\n timeout -1s\n}", "bad timeout value"},

@@ -41,7 +41,8 @@ func Planned(name string) error {
 func resolve(setting, value string) (string, error) {
 	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", setting, err)
+		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
+			"so that its user can read it", setting, err)
 	}
 	return resolved, nil
 }

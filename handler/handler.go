@@ -97,9 +97,9 @@ func (h *Handler) resolveRoot(repl *caddy.Replacer) error {
 	if h.RestoreRoot == "" {
 		return nil
 	}
-	root, err := repl.ReplaceOrErr(h.RestoreRoot, true, true)
+	root, err := resolveSetting(repl, "restore_root", h.RestoreRoot)
 	if err != nil {
-		return fmt.Errorf("restore_root: %w", err)
+		return err
 	}
 	if !filepath.IsAbs(root) || filepath.Clean(root) == "/" {
 		return fmt.Errorf("restore_root %q must be an absolute path of a folder, and not /", root)

@@ -43,9 +43,9 @@ func (h *Handler) resolveRoles(repl *caddy.Replacer) error {
 }
 
 func (h *Handler) addUser(repl *caddy.Replacer, name string, role Role) error {
-	user, err := repl.ReplaceOrErr(name, true, true)
+	user, err := resolveSetting(repl, role.String(), name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", role, err)
+		return err
 	}
 	if user = strings.TrimSpace(user); user == "" {
 		return fmt.Errorf("%s: the name of a user is empty", role)
@@ -57,13 +57,24 @@ func (h *Handler) addUser(repl *caddy.Replacer, name string, role Role) error {
 	return nil
 }
 
+// resolveSetting replaces the placeholders in a setting. One that is unset is an error: an empty name or token would be
+// everybody's.
+func resolveSetting(repl *caddy.Replacer, setting, value string) (string, error) {
+	out, err := repl.ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
+			"so that its user can read it", setting, err)
+	}
+	return out, nil
+}
+
 func (h *Handler) resolveToken(repl *caddy.Replacer) error {
 	if h.HealthToken == "" {
 		return nil
 	}
-	token, err := repl.ReplaceOrErr(h.HealthToken, true, true)
+	token, err := resolveSetting(repl, "health_token", h.HealthToken)
 	if err != nil {
-		return fmt.Errorf("health_token: %w", err)
+		return err
 	}
 	h.token = sha256.Sum256([]byte(token))
 	return nil
