@@ -2,7 +2,9 @@ package handler
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +21,7 @@ func TestShapeOfAnswers(t *testing.T) {
 		"/api/runs":                    `{"total":0,"runs":[]}`,
 		"/api/snapshots":               `{"total":0,"page":1,"per_page":20,"snapshots":[]}`,
 		"/api/snapshots?page=7":        `{"total":0,"page":7,"per_page":20,"snapshots":[]}`,
-		"/api/health":                  `{"ok":true,"reasons":[]}`,
+		"/api/health":                  `{"ok":false,"reasons":["job shop: no backup yet"]}`,
 		"/api/snapshots?page=0":        `"code":"invalid"`,
 		"/api/snapshots?page=x":        `"code":"invalid"`,
 		"/api/snapshots?page=99999999": `"code":"invalid"`,
@@ -104,8 +106,12 @@ func TestRestoreStaysInItsRoot(t *testing.T) {
 	restore := func(body string) answer {
 		return as(t, "anna", "POST", server.URL+"/api/snapshots/latest/restore", body)
 	}
+	outside := t.TempDir()
+	if err := errors.Join(os.Mkdir(root, 0o700), os.Symlink(outside, filepath.Join(root, "link"))); err != nil {
+		t.Fatal(err)
+	}
 	for _, target := range []string{"", ".", "..", "/", "/etc", "../x", "a/b", "a/../../x", root, root + "/a/b", root + "/..", root + "x",
-		`a\b`, "a\x00b"} {
+		`a\b`, "a\x00b", "a\nb", ".ssh", "..three", "link"} {
 		body, _ := json.Marshal(backup.RestoreRequest{Target: target})
 		if a := restore(string(body)); a.status != 403 || a.code() != "forbidden" {
 			t.Errorf("target %q: %d %s", target, a.status, a.body)
@@ -114,7 +120,7 @@ func TestRestoreStaysInItsRoot(t *testing.T) {
 	if a := restore(`{"path": "db.sql", "place": "elsewhere"}`); a.status != 403 {
 		t.Errorf("place: %d %s", a.status, a.body)
 	}
-	for i, target := range []string{"one", root + "/two", "..three"} {
+	for i, target := range []string{"one", root + "/two", "three..x"} {
 		body, _ := json.Marshal(backup.RestoreRequest{Job: "shop", Path: "db.sql", Target: target, Snapshot: "ignored"})
 		a := restore(string(body))
 		var run backup.Run
@@ -124,7 +130,7 @@ func TestRestoreStaysInItsRoot(t *testing.T) {
 		if run = env.Wait(t, run.ID); run.State != backup.StateOK || run.By != "anna" {
 			t.Errorf("target %q: %+v", target, run)
 		}
-		if _, err := os.Stat(filepath.Join(root, []string{"one", "two", "..three"}[i], "db.sql")); err != nil {
+		if _, err := os.Stat(filepath.Join(root, []string{"one", "two", "three..x"}[i], "db.sql")); err != nil {
 			t.Error(err)
 		}
 	}
@@ -154,6 +160,42 @@ func TestGeneratedPasswordIsToldToAdminsOnly(t *testing.T) {
 			if path == "/" && !strings.Contains(a.body, "Keep the password somewhere else") {
 				t.Errorf("%s is not told to keep the password", user)
 			}
+		}
+	}
+}
+
+// With several jobs "latest" is the one of ?job= everywhere, and without one it means nothing.
+func TestLatestIsOfAJob(t *testing.T) {
+	env := newEnv(t, withEvilJob)
+	first := env.Backed(t, "shop")
+	env.Backed(t, evilJob)
+	root := filepath.Join(t.TempDir(), "restores")
+	server := mustSite(t, env.Service, fmt.Sprintf(`, "restore_root": %q`, root))
+	for _, path := range []string{"/api/snapshots/latest", "/api/snapshots/latest/ls/shop", "/api/snapshots/latest/files/shop/db.sql",
+		"/snapshots/latest", "/snapshots/latest/ls/shop", "/snapshots/latest/files/shop/db.sql"} {
+		if a := get(t, "anna", server.URL+path+"?job=shop"); a.status != 200 {
+			t.Errorf("%s of shop: %d %s", path, a.status, a.body)
+		}
+		if a := get(t, "anna", server.URL+path); a.status != 400 || !strings.Contains(a.body, "Add job=") {
+			t.Errorf("%s of no job: %d %s", path, a.status, a.body)
+		}
+	}
+	restore := server.URL + "/api/snapshots/latest/restore"
+	if a := as(t, "anna", "POST", restore, `{"target": "x"}`); a.status != 400 || !strings.Contains(a.body, "Add job=") {
+		t.Errorf("restore of no job: %d %s", a.status, a.body)
+	}
+	for i, c := range []struct{ query, body string }{
+		{"?job=shop", `{"target": "a"}`},
+		{"", `{"target": "b", "job": "shop"}`},
+		{"?job=" + url.QueryEscape(evilJob), `{"target": "c", "job": "shop"}`},
+	} {
+		var run backup.Run
+		a := as(t, "anna", "POST", restore+c.query, c.body)
+		if err := json.Unmarshal([]byte(a.body), &run); err != nil || a.status != 202 {
+			t.Fatalf("restore %d: %d %s", i, a.status, a.body)
+		}
+		if run = env.Wait(t, run.ID); run.State != backup.StateOK || run.Snapshot != first.ID {
+			t.Errorf("restore %d: %s of snapshot %s: %s", i, run.State, run.Snapshot, run.Error)
 		}
 	}
 }

@@ -181,7 +181,21 @@ func (c *Client) Open(ctx context.Context, repository, id, path string) (io.Read
 		defer resp.Body.Close()
 		return nil, 0, answered(resp)
 	}
-	return resp.Body, resp.ContentLength, nil
+	return &brokenOff{ReadCloser: resp.Body, ctx: ctx}, resp.ContentLength, nil
+}
+
+// brokenOff tells what it may mean when the body of a download ends too early: the server has nothing else to say it with.
+type brokenOff struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (b *brokenOff) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && b.ctx.Err() == nil {
+		err = fmt.Errorf("the server broke off (%w); the stored data may be damaged: run caddy backup check --read-data", err)
+	}
+	return n, err
 }
 
 func (c *Client) get(ctx context.Context, path string, q url.Values, out any) error {

@@ -185,7 +185,7 @@ func TestClientStartsAndCancels(t *testing.T) {
 func TestClientKnowsErrors(t *testing.T) {
 	clients(t, func(t *testing.T, env *backuptest.Env, c *Client) {
 		ctx := t.Context()
-		env.Backed(t, "shop")
+		snap := env.Backed(t, "shop")
 		for what, tried := range map[string]struct {
 			err, want error
 		}{
@@ -197,12 +197,13 @@ func TestClientKnowsErrors(t *testing.T) {
 			"snapshot":        {second(c.Snapshot(ctx, "", "ffff", "")), repo.ErrNotFound},
 			"prefix":          {second(c.Snapshot(ctx, "", "", "")), backup.ErrNotFound},
 			"repository":      {second(c.Snapshots(ctx, backup.SnapshotQuery{Repository: "nosuch"})), backup.ErrNotFound},
-			"path":            {second(c.List(ctx, "", "latest", "no/such")), repo.ErrNotFound},
-			"dots":            {second(c.List(ctx, "", "latest", "/shop/../shop")), repo.ErrNotFound},
-			"folder of file":  {second(c.List(ctx, "", "latest", "db.sql")), repo.ErrNotFolder},
-			"folder":          {open(c, t, "/shop"), repo.ErrIsFolder},
-			"file":            {open(c, t, "/shop/nosuch"), repo.ErrNotFound},
+			"path":            {second(c.List(ctx, "", snap.ID, "no/such")), repo.ErrNotFound},
+			"dots":            {second(c.List(ctx, "", snap.ID, "/shop/../shop")), repo.ErrNotFound},
+			"folder of file":  {second(c.List(ctx, "", snap.ID, "db.sql")), repo.ErrNotFolder},
+			"folder":          {open(c, t, snap.ID, "/shop"), repo.ErrIsFolder},
+			"file":            {open(c, t, snap.ID, "/shop/nosuch"), repo.ErrNotFound},
 			"init":            {second(c.InitRepository(ctx, "")), repo.ErrExists},
+			"of which job":    {second(c.List(ctx, "", "latest", "/shop")), backup.ErrInvalid},
 			"restore":         {second(c.Restore(ctx, backup.RestoreRequest{Snapshot: "latest"})), backup.ErrInvalid},
 			"check elsewhere": {second(c.Check(ctx, backup.CheckRequest{Repository: "nosuch"})), backup.ErrNotFound},
 		} {
@@ -218,8 +219,8 @@ func TestClientKnowsErrors(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func open(c *Client, t *testing.T, path string) error {
-	r, _, err := c.Open(t.Context(), "", "latest", path)
+func open(c *Client, t *testing.T, id, path string) error {
+	r, _, err := c.Open(t.Context(), "", id, path)
 	if err == nil {
 		r.Close()
 	}

@@ -2,6 +2,8 @@ package handler
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
@@ -74,3 +77,48 @@ func (c *call) path() string {
 
 // id is the {id} of the pattern.
 func (c *call) id() string { return c.r.PathValue("id") }
+
+const latest = "latest"
+
+// snapshot is the one that the address names; "latest" is the one of job, and in a repository of several jobs it means
+// nothing without one.
+func (c *call) snapshot(ctx context.Context, repository, job string) (backup.Snapshot, error) {
+	if c.id() == latest && job == "" {
+		if err := c.needsJob(repository); err != nil {
+			return backup.Snapshot{}, err
+		}
+	}
+	return c.service.Snapshot(ctx, repository, c.id(), job)
+}
+
+// snapshotID is the ID of that snapshot; only for "latest" the repository is asked.
+func (c *call) snapshotID(repository, job string) (string, error) {
+	if c.id() != latest {
+		return c.id(), nil
+	}
+	s, err := c.snapshot(c.r.Context(), repository, job)
+	return s.ID, err
+}
+
+// needsJob is an error when several jobs write to a repository; "" is the one named default, or the only one.
+func (c *call) needsJob(repository string) error {
+	jobs, err1 := c.service.Jobs(c.r.Context())
+	repositories, err2 := c.service.Repositories(c.r.Context())
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if repository = cmp.Or(repository, defaultRepository); len(repositories) == 1 {
+		repository = repositories[0].Name
+	}
+	var names []string
+	for _, j := range jobs {
+		if j.Repository == repository {
+			names = append(names, j.Name)
+		}
+	}
+	if len(names) < 2 {
+		return nil
+	}
+	return fmt.Errorf("%w: latest of which job? Add job= (on the command line --job), one of: %s", backup.ErrInvalid,
+		strings.Join(names, ", "))
+}

@@ -19,17 +19,31 @@ import (
 
 // download sends the file that the address names.
 func (c *call) download(log *slog.Logger) error {
-	o, err := c.service.Open(c.r.Context(), c.query("repository"), c.id(), c.path())
+	id, err := c.snapshotID(c.query("repository"), c.query("job"))
+	if err != nil {
+		return err
+	}
+	o, err := c.service.Open(c.r.Context(), c.query("repository"), id, c.path())
 	if err != nil {
 		return err
 	}
 	content := &watched{file: o}
 	defer content.close()
+	if strings.HasSuffix(c.path(), "/") {
+		return fmt.Errorf("%s is a file, not a folder; ask without the slash at the end: %w", o.Path, backup.ErrNotFound)
+	}
+	if err := c.tryFirst(content); err != nil {
+		return err
+	}
 	if repl, ok := c.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok { // for access logs
 		repl.Set("http.backup.snapshot", o.Snapshot.ID)
 		repl.Set("http.backup.path", o.Path)
 	}
-	serveFile(c.w, c.r, o, content)
+	w := &rangeWriter{ResponseWriter: c.w}
+	serveFile(w, c.r, o, content)
+	if w.refused {
+		return fmt.Errorf("%w: %s has %d bytes", errRange, o.Path, o.Content.Size)
+	}
 	if err := content.failed(); err != nil {
 		log.Error("download broken off", "snapshot", o.Snapshot.ID, "path", o.Path, "user", c.caller.Name, "error", err)
 		// The body is cut in the middle, and where no Content-Length stands (another handler may have compressed it) a
@@ -37,6 +51,43 @@ func (c *call) download(log *slog.Logger) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// tryFirst reads the beginning of what will be sent as a whole, so that damage there is still an answer with a status
+// and a message. Later on all that is left is to break the connection.
+func (c *call) tryFirst(content io.ReadSeeker) error {
+	if c.r.Method != http.MethodGet || c.r.Header.Get("Range") != "" {
+		return nil
+	}
+	if _, err := content.Read(make([]byte, 1)); err != nil && err != io.EOF {
+		return err
+	}
+	_, err := content.Seek(0, io.SeekStart)
+	return err
+}
+
+// rangeWriter withholds the plain text with which net/http refuses a range: the refusal becomes an answer of ours.
+type rangeWriter struct {
+	http.ResponseWriter
+	refused bool
+}
+
+func (w *rangeWriter) WriteHeader(status int) {
+	if status != http.StatusRequestedRangeNotSatisfiable {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.refused = true
+	for _, name := range []string{"Content-Disposition", "Content-Length", "Repr-Digest"} { // they are of the file
+		w.Header().Del(name)
+	}
+}
+
+func (w *rangeWriter) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // serveFile answers with content under the headers of a download that no browser runs or renders. There is no

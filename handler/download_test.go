@@ -3,6 +3,7 @@ package handler
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 	"testing/iotest"
 
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // noise is n bytes that do not compress, as text.
@@ -102,8 +104,9 @@ func TestDownloadRanges(t *testing.T) {
 			t.Errorf("%q: status %d, %d bytes", c.headers, a.status, len(a.body))
 		}
 	}
-	if a := get(t, "otto", address+"db.sql", "Range", fmt.Sprintf("bytes=%d-", n)); a.status != 416 {
-		t.Errorf("beyond the end: %d", a.status)
+	if a := get(t, "otto", address+"db.sql", "Range", fmt.Sprintf("bytes=%d-", n)); a.status != 416 || a.code() != "range_not_satisfiable" ||
+		a.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", n) || a.header.Get("Content-Disposition") != "" {
+		t.Errorf("beyond the end: %d %v %s", a.status, a.header, a.body)
 	}
 	several := get(t, "otto", address+"db.sql", "Range", "bytes=0-9,2000000-2000009,-10")
 	_, params, err := mime.ParseMediaType(several.header.Get("Content-Type"))
@@ -135,7 +138,7 @@ func TestDownloadOfHardNames(t *testing.T) {
 	if a := get(t, "otto", address+"media/logo.svg"); a.header.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("a picture with a script: %v", a.header)
 	}
-	for path, code := range map[string]string{"": "is_folder", "media": "is_folder", "nosuch": "not_found", "db.sql/x": "not_folder"} {
+	for path, code := range map[string]string{"": "is_folder", "media": "is_folder", "nosuch": "not_found", "db.sql/x": "not_folder", "db.sql/": "not_found", "media/": "is_folder"} {
 		if a := get(t, "otto", address+path); a.code() != code || a.header.Get("Content-Disposition") != "" {
 			t.Errorf("%q: %d %s", path, a.status, a.body)
 		}
@@ -190,11 +193,13 @@ func (w withoutLength) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// A byte that went bad in the repository: what comes before it is right, and then the connection breaks. It never ends
-// as if that had been all.
+// A byte that went bad in the repository: at the beginning of the file it is answered with an error; further on, what
+// comes before it is right, and then the connection breaks. It never ends as if that had been all.
 func TestDamageBreaksTheConnection(t *testing.T) {
-	env, data, _ := downloads(t)
-	damageLargestPack(t, env)
+	env := newEnv(t)
+	data := noise(6 << 20)
+	env.DB.Set(data)
+	env.Backed(t, "shop")
 	api := adminAPI(env.Service)
 	api.Logger = backuptest.Logger(t)
 	for name, h := range map[string]http.Handler{
@@ -210,30 +215,59 @@ func TestDamageBreaksTheConnection(t *testing.T) {
 				{Base: server.URL + "/", HTTP: server.Client()},
 				{Base: "http://in-process/", HTTP: &http.Client{Transport: InProcess(h)}},
 			} {
-				r, _, err := c.Open(t.Context(), "", "latest", "db.sql")
-				if err != nil {
-					continue // before the first byte is as good
+				answered, broken := 0, 0
+				for at := 0.02; at < 1 && (answered == 0 || broken == 0); at += 0.04 { // chunks lie in a pack in any order
+					repair := damageLargestPack(t, env, at)
+					if opensDamaged(t, c, data) {
+						broken++
+					} else {
+						answered++
+					}
+					repair()
 				}
-				got, err := io.ReadAll(r)
-				r.Close()
-				if err == nil || len(got) >= len(data) || !strings.HasPrefix(data, string(got)) {
-					t.Errorf("%s: %d bytes of %d, error %v", c.Base, len(got), len(data), err)
+				if answered == 0 || broken == 0 {
+					t.Errorf("%s: %d times an answer, %d times a broken connection", c.Base, answered, broken)
 				}
 			}
+			defer damageLargestPack(t, env, 0.5)()
 			req, _ := http.NewRequest("GET", server.URL+"/snapshots/latest/files/shop/db.sql", nil)
-			req.Header.Set("Range", "bytes=0-9,100-3000000")
+			req.Header.Set("Range", "bytes=0-9,100-6000000")
 			if resp, err := server.Client().Do(req); err == nil {
 				if _, err := io.ReadAll(resp.Body); err == nil {
 					t.Error("several ranges: no error")
 				}
 				resp.Body.Close()
 			}
+			if head, err := server.Client().Head(req.URL.String()); err != nil || head.StatusCode != 200 {
+				t.Errorf("HEAD reads nothing: %v %v", head, err)
+			}
 		})
 	}
 }
 
-// damageLargestPack flips a bit in the middle of the pack that holds the data.
-func damageLargestPack(t *testing.T, env *backuptest.Env) {
+// opensDamaged reads a file of which something is damaged, and reports whether that began well.
+func opensDamaged(t *testing.T, c *Client, data string) bool {
+	t.Helper()
+	r, _, err := c.Open(t.Context(), "", "latest", "db.sql")
+	if err != nil {
+		if e, ok := errors.AsType[*Error](err); !ok || e.Status != 503 || !errors.Is(err, repo.ErrDamaged) {
+			t.Errorf("%s: %v is not the answer of damage", c.Base, err)
+		}
+		return false
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err == nil || len(got) >= len(data) || !strings.HasPrefix(data, string(got)) {
+		t.Errorf("%s: %d bytes of %d, error %v", c.Base, len(got), len(data), err)
+	}
+	if err != nil && !strings.Contains(err.Error(), "caddy backup check --read-data") {
+		t.Errorf("%s: no way out: %v", c.Base, err)
+	}
+	return true
+}
+
+// damageLargestPack flips a bit in the pack that holds the data, at a part of its length.
+func damageLargestPack(t *testing.T, env *backuptest.Env, at float64) (repair func()) {
 	t.Helper()
 	var name string
 	var size int64
@@ -245,15 +279,21 @@ func damageLargestPack(t *testing.T, env *backuptest.Env) {
 			name, size = f.Name, f.Size
 		}
 	}
-	pack, err := env.Storage.Get(t.Context(), name, 0, -1)
+	whole, err := env.Storage.Get(t.Context(), name, 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack = slices.Clone(pack)
-	pack[len(pack)*2/3] ^= 1
-	if err := env.Storage.Put(t.Context(), name, pack); err != nil {
-		t.Fatal(err)
+	put := func(pack []byte) {
+		t.Helper()
+		if err := env.Storage.Put(t.Context(), name, pack); err != nil {
+			t.Fatal(err)
+		}
 	}
+	whole = slices.Clone(whole)
+	pack := slices.Clone(whole)
+	pack[int(float64(len(pack))*at)] ^= 1
+	put(pack)
+	return func() { put(whole) }
 }
 
 // fakeFile reads from a reader and knows no seeking.

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
@@ -81,34 +84,44 @@ func (a *API) snapshots(c *call) error {
 }
 
 func (a *API) snapshot(c *call) error {
-	s, err := c.service.Snapshot(c.r.Context(), c.query("repository"), c.id(), c.query("job"))
+	s, err := c.snapshot(c.r.Context(), c.query("repository"), c.query("job"))
 	return c.answer(presentSnapshot(s), err)
 }
 
 func (a *API) list(c *call) error {
-	entries, err := c.service.List(c.r.Context(), c.query("repository"), c.id(), c.path())
+	id, err := c.snapshotID(c.query("repository"), c.query("job"))
+	if err != nil {
+		return err
+	}
+	entries, err := c.service.List(c.r.Context(), c.query("repository"), id, c.path())
 	return c.answer(contentList{len(entries), each(entries, presentContent)}, err)
 }
 
 func (a *API) download(c *call) error { return c.download(a.log()) }
 
-// restore takes a backup.RestoreRequest; the snapshot in the address is the one that counts.
+// restore takes a backup.RestoreRequest; the snapshot in the address is the one that counts, and what the body leaves
+// out the query may say.
 func (a *API) restore(c *call) error {
 	var q backup.RestoreRequest
 	if err := c.decode(&q); err != nil {
 		return err
 	}
-	q.Snapshot = c.id()
+	q.Repository, q.Job = cmp.Or(q.Repository, c.query("repository")), cmp.Or(q.Job, c.query("job"))
 	if err := a.confine(&q); err != nil {
 		return err
 	}
+	id, err := c.snapshotID(q.Repository, q.Job)
+	if err != nil {
+		return err
+	}
+	q.Snapshot = id
 	run, err := c.service.Restore(c.r.Context(), c.by(), q)
 	return c.answerAs(http.StatusAccepted, presentRun(run), err)
 }
 
 // confine holds a restore to RestoreRoot. The target is a folder directly in it, and not deeper: what stands directly in
 // the root is only ever made by a restore's own mkdir, never by the content of a snapshot, so no link that an earlier
-// restore brought along can lead the next one out of the root.
+// restore brought along can lead the next one out of the root. One that somebody else put there is refused.
 func (a *API) confine(q *backup.RestoreRequest) error {
 	if a.Unlimited {
 		return nil
@@ -128,10 +141,15 @@ func (a *API) confine(q *backup.RestoreRequest) error {
 		}
 		name = rel
 	}
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\\\x00") {
-		return fmt.Errorf("%w: target %q is not the name of a folder directly in %s", ErrForbidden, q.Target, a.RestoreRoot)
+	if name == "" || name[0] == '.' || strings.ContainsAny(name, `/\`) || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%w: target %q is not the name of a folder directly in %s, beginning with no dot", ErrForbidden,
+			q.Target, a.RestoreRoot)
 	}
 	q.Target = filepath.Join(a.RestoreRoot, name)
+	if fi, err := os.Lstat(q.Target); err == nil && fi.Mode().Type() == fs.ModeSymlink {
+		return fmt.Errorf("%w: target %s is a symbolic link, which may lead out of %s: choose another name", ErrForbidden,
+			q.Target, a.RestoreRoot)
+	}
 	return nil
 }
 

@@ -12,12 +12,13 @@ import (
 
 // The errors that arise here, before the Service is asked.
 var (
-	ErrForbidden = errors.New("forbidden")            // the caller's role is too small
-	ErrReadOnly  = errors.New("read-only")            // this mount changes nothing
-	ErrCrossSite = errors.New("cross-site request")   // another site made the browser ask
-	errMethod    = errors.New("method not allowed")   // of a route that exists
-	errMedia     = errors.New("wrong content type")   // a body that is not JSON
-	errTooLarge  = errors.New("request is too large") // a body beyond maxBody
+	ErrForbidden = errors.New("forbidden")             // the caller's role is too small
+	ErrReadOnly  = errors.New("read-only")             // this mount changes nothing
+	ErrCrossSite = errors.New("cross-site request")    // another site made the browser ask
+	errMethod    = errors.New("method not allowed")    // of a route that exists
+	errMedia     = errors.New("wrong content type")    // a body that is not JSON
+	errTooLarge  = errors.New("request is too large")  // a body beyond maxBody
+	errRange     = errors.New("range not satisfiable") // of a download
 )
 
 // fault ties a code of the API to its HTTP status and to the sentinels that it stands for.
@@ -36,6 +37,7 @@ var faults = []fault{
 	{"method_not_allowed", http.StatusMethodNotAllowed, []error{errMethod}},
 	{"unsupported_media_type", http.StatusUnsupportedMediaType, []error{errMedia}},
 	{"too_large", http.StatusRequestEntityTooLarge, []error{errTooLarge}},
+	{"range_not_satisfiable", http.StatusRequestedRangeNotSatisfiable, []error{errRange}},
 	{"closed", http.StatusServiceUnavailable, []error{backup.ErrClosed}},
 	{"locked", http.StatusLocked, []error{repo.ErrLocked}},
 	{"lock_lost", http.StatusServiceUnavailable, []error{repo.ErrLockLost}},

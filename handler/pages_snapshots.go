@@ -31,7 +31,7 @@ type partView struct {
 func (p *pages) snapshot(c *call) error {
 	ctx, cancel := patient(c)
 	defer cancel()
-	s, err := c.service.Snapshot(ctx, c.query("repository"), c.id(), c.query("job"))
+	s, err := c.snapshot(ctx, c.query("repository"), c.query("job"))
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (p *pages) folder(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.service.Snapshot(ctx, c.query("repository"), c.id(), c.query("job"))
+	s, err := c.snapshot(ctx, c.query("repository"), c.query("job"))
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,7 @@ func certificate(verified bool) func(*http.Request) {
 
 func TestHealthToken(t *testing.T) {
 	env := newEnv(t)
+	env.Backed(t, "shop")
 	t.Setenv("TEST_TOKEN", "open sesame")
 	h, _, err := provision(t, env.Service, `{"admins": ["anna"], "health_token": "{env.TEST_TOKEN}"}`)
 	if err != nil {
