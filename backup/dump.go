@@ -41,7 +41,8 @@ func (b *backupRun) parts(ctx context.Context) ([]sourcePart, error) {
 				return nil, fmt.Errorf("source %s: %w", s.Name, err)
 			}
 			if other, ok := taken[p.Name]; ok {
-				return nil, fmt.Errorf("source %s: its part %s has the name of one of %s: rename the source", s.Name, p.Name, other)
+				return nil, fmt.Errorf("source %s: its part %s has the name of one of %s: rename the source, or what names its "+
+					"file (`file` of a command)", s.Name, p.Name, other)
 			}
 			taken[p.Name] = "source " + s.Name
 			all = append(all, sourcePart{p, s})

@@ -67,7 +67,7 @@ func TestParts(t *testing.T) {
 		"none":            {partsSource{parts()}, "source x: it has nothing to dump"},
 		"twice":           {partsSource{parts("a", "a")}, "source x: its part a has the name of one of source x"},
 		"other source's":  {partsSource{parts("db.sql")}, "its part db.sql has the name of one of source db: rename the source"},
-		"reserved":        {partsSource{parts("manifest.json")}, "its part manifest.json has the name of one of every snapshot"},
+		"reserved":        {partsSource{parts("manifest.json")}, "its part manifest.json has the name of one of every snapshot: rename the source, or what names its file (`file` of a command)"},
 		"reserved sums":   {partsSource{parts("SHA256SUMS")}, "its part SHA256SUMS has"},
 		"slash":           {partsSource{parts("a/b")}, `"a/b" cannot be the name of a part`},
 		"up":              {partsSource{parts("..")}, `".." cannot be the name of a part`},

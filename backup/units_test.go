@@ -214,6 +214,15 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+func TestCommand(t *testing.T) {
+	for name, want := range map[string]string{"second": "second", "off-site_2.b": "off-site_2.b", "my disk": "'my disk'", "it's": `'it'\''s'`} {
+		v := &vault{name: name}
+		if got := v.command("init"); got != "caddy backup init --repository "+want {
+			t.Error(got)
+		}
+	}
+}
+
 func TestRunIDs(t *testing.T) {
 	s := New()
 	at := time.Date(2024, 5, 6, 7, 8, 9, 500_000_000, time.UTC)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -260,15 +261,26 @@ func (v *vault) explain(err error) error {
 	case errors.Is(err, repo.ErrWrongPassword):
 		way = "; correct `password` in the configuration"
 	case errors.Is(err, repo.ErrNoRepository):
-		way = "; the first backup makes it, or now: caddy backup init"
+		way = "; the first backup makes it, or now: " + v.command("init")
 	case errors.Is(err, repo.ErrDamaged):
-		way = "; bring the named file back from a copy of the repository, and run: caddy backup check"
+		way = "; bring the named file back from a copy of the repository, and run: " + v.command("check")
 	}
 	at := ""
 	if !strings.Contains(err.Error(), v.location) {
 		at = " at " + v.location
 	}
 	return fmt.Errorf("repository %q%s: %w%s", v.name, at, err, way)
+}
+
+// command is a command line that does something with the repository; the name is quoted for a shell where it must be.
+func (v *vault) command(do string) string {
+	name := v.name
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
+	}) {
+		name = "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return "caddy backup " + do + " --repository " + name
 }
 
 // userName names the user that we run as; "" when that cannot be found out.

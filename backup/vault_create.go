@@ -121,8 +121,8 @@ func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.R
 	case create == createNever:
 		return nil, v.explain(repo.ErrNoRepository)
 	case err != nil && create != createAnew: // one may have been here
-		return nil, fmt.Errorf("repository %q at %s is missing, and is not made: %w; to make it all the same, run: caddy backup init",
-			v.name, v.location, err)
+		return nil, fmt.Errorf("repository %q at %s is missing, and is not made: %w; to make it all the same, run: %s",
+			v.name, v.location, err, v.command("init"))
 	}
 	unlock, err := lockFolder(ctx, v.dataDir, "creating.lock")
 	if err != nil {
@@ -140,8 +140,8 @@ func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.R
 
 // gone is the error for a repository that was here.
 func (v *vault) gone(m memory) error {
-	return fmt.Errorf("repository %q (ID %.8s) is gone from %s: is the disk mounted, is the location right? "+
-		"To begin anew there, without the old backups, run: caddy backup init: %w", v.name, m.ID, v.location, repo.ErrNoRepository)
+	return fmt.Errorf("repository %q (ID %.8s) is gone from %s: %w there now; is the disk mounted, is the location right? "+
+		"To begin anew there, without the old backups, run: %s", v.name, m.ID, v.location, repo.ErrNoRepository, v.command("init"))
 }
 
 // requireEmpty refuses a place that holds other things. What is left of a repository is repo.Init's to judge.

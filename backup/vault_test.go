@@ -44,7 +44,7 @@ func TestGeneratedPassword(t *testing.T) {
 		var log bytes.Buffer
 		st := new(storage.Memory)
 		e := newPlace(t, st, func(c *backup.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-		if _, err := e.Snapshots(t.Context(), backup.SnapshotQuery{}); !errors.Is(err, repo.ErrNoRepository) || !strings.Contains(err.Error(), "caddy backup init") {
+		if _, err := e.Snapshots(t.Context(), backup.SnapshotQuery{}); !errors.Is(err, repo.ErrNoRepository) || !strings.HasSuffix(err.Error(), ": caddy backup init --repository default") {
 			t.Error(err)
 		}
 		e.Backed(t, "shop")
@@ -103,7 +103,8 @@ func TestGone(t *testing.T) {
 		}
 		for _, e := range []*backuptest.Env{e, reopen(t, e)} {
 			run := e.RunBackup(t, "shop")
-			if run.State != backup.StateFailed || !strings.Contains(run.Error, "is gone from memory: is the disk mounted") {
+			if run.State != backup.StateFailed || !strings.Contains(run.Error, "is gone from memory: no repository there now; is the disk mounted") ||
+				!strings.HasSuffix(run.Error, "run: caddy backup init --repository default") || run.Code != "no_repository" {
 				t.Fatalf("%+v", run)
 			}
 			if _, err := e.Snapshots(t.Context(), backup.SnapshotQuery{}); !errors.Is(err, repo.ErrNoRepository) {
