@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// readBlob reads and verifies one blob into dst's capacity, going through its copies when one is damaged.
+// readBlob reads and verifies one blob, appended to dst, going through its copies when one is damaged.
 func (r *Repository) readBlob(ctx context.Context, t BlobType, id ID, dst []byte, s *scratch) ([]byte, error) {
 	copies := r.index.copies(t, id)
 	if len(copies) == 0 {
@@ -16,10 +16,10 @@ func (r *Repository) readBlob(ctx context.Context, t BlobType, id ID, dst []byte
 	for _, l := range copies {
 		sealed, err := r.storage.Get(ctx, packName(l.Pack), int64(l.Offset), int64(l.Length))
 		if err == nil {
-			dst, err = r.openBlob(dst, l.packedBlob, sealed, s)
-		}
-		if err == nil {
-			return dst, nil
+			var opened []byte // not dst: after a damaged copy the next one must still be appended to what was there
+			if opened, err = r.openBlob(dst, l.packedBlob, sealed, s); err == nil {
+				return opened, nil
+			}
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

@@ -122,6 +122,10 @@ func (c *checker) keys(ctx context.Context) error {
 		return err
 	}
 	for _, f := range files {
+		if f.Size > maxKeyFile {
+			c.problem(f.Name, "key file is damaged: it has %d bytes", f.Size)
+			continue
+		}
 		data, err := c.repo.storage.Get(ctx, f.Name, 0, -1)
 		switch {
 		case err != nil:

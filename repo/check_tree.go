@@ -69,6 +69,11 @@ func (w *treeWalk) load(ctx context.Context, id ID) ([]Node, error) {
 // and its restore would then pad or cut the file.
 func (w *treeWalk) checkNode(n *Node, path string) {
 	x := w.c.repo.index
+	switch n.Type {
+	case "file", "dir", "symlink", "dev", "chardev", "fifo", "socket":
+	default:
+		w.c.problem(path, "node is of the type %q, which nobody knows how to restore", n.Type)
+	}
 	if n.Subtree != nil {
 		if _, ok := x.lookup(TreeBlob, *n.Subtree); !ok {
 			w.c.problem(path, "folder's tree %s is in no index", n.Subtree.Short())

@@ -128,6 +128,9 @@ func TestEveryOperationFails(t *testing.T) {
 						greens++
 					}
 					more = f.Fired() > 0
+					if all, err := openRepo(t, below).Snapshots(t.Context()); fault.Times == 0 && len(all) > greens {
+						t.Errorf("a backup that failed left a snapshot: there are %d, and %d were acknowledged (%v)", len(all), greens, err)
+					}
 					mustHold(t, below, old, greens)
 				})
 			})

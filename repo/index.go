@@ -84,6 +84,20 @@ func (x *index) packs() map[ID][]packedBlob {
 	return all
 }
 
+// packEnds tells where the last blob of every indexed pack ends, in bytes. Unlike packs it makes no copy of the index.
+func (x *index) packEnds() map[ID]int64 {
+	ends := make(map[ID]int64)
+	for _, s := range x.state.Load().segments {
+		for t := range s.entries {
+			for i := range s.entries[t] {
+				l := s.location(BlobType(t), i)
+				ends[l.Pack] = max(ends[l.Pack], int64(l.Offset)+int64(l.Length))
+			}
+		}
+	}
+	return ends
+}
+
 // add puts what an index file lists into the index, unless it has that file already. Call it with mu held.
 func (x *index) add(file ID, list indexList) {
 	old := x.state.Load()

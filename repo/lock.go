@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -56,6 +57,7 @@ type Lock struct {
 	kept      chan struct{} // closed when the refreshing has ended
 	hangup    chan os.Signal
 	unlocking sync.Mutex
+	latest    atomic.Pointer[lockState]
 
 	// Of the goroutine that keeps the lock, then of Unlock.
 	current ID          // the lock file that stands for us
@@ -180,7 +182,39 @@ func (l *Lock) write(ctx context.Context) error {
 		return fmt.Errorf("cannot lock the repository%s: %w", r.at(), err)
 	}
 	l.current, l.written, l.fresh = id, wall, now
+	l.latest.Store(&lockState{id, wall, now})
 	return nil
+}
+
+// lockState is a lock file that stands for us, and when it was written by either clock.
+type lockState struct {
+	id    ID
+	wall  time.Time
+	fresh time.Time
+}
+
+// verify proves that the lock holds now, just before something is written that relies on it: after a suspend hours may
+// have gone by before the refreshing notices. When it does not, the lock is lost.
+func (l *Lock) verify(ctx context.Context) error {
+	for {
+		if err := context.Cause(l.ctx); errors.Is(err, ErrLockLost) {
+			return err
+		}
+		s := l.latest.Load()
+		_, err := l.repo.storage.Get(ctx, lockName(s.id), 0, 0)
+		switch {
+		case s != l.latest.Load(): // it was refreshed meanwhile
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			l.lose(errors.New("somebody has removed its file"))
+		case err != nil:
+			return fmt.Errorf("cannot see whether the lock holds: %w", err)
+		case time.Since(s.fresh) >= lockExpiry || l.repo.opt.Now().Round(0).Sub(s.wall) >= lockExpiry:
+			l.lose(fmt.Errorf("it could not be refreshed for %s", lockExpiry))
+		default:
+			return nil
+		}
+	}
 }
 
 // keep refreshes the lock until it is unlocked or lost.
@@ -224,7 +258,7 @@ func (l *Lock) refresh() error {
 	ctx, cancel := context.WithTimeout(l.keeping, lockTimeout)
 	defer cancel()
 	old := l.current
-	if _, err := l.repo.storage.Get(ctx, lockName(old), 0, -1); err != nil {
+	if _, err := l.repo.storage.Get(ctx, lockName(old), 0, 0); err != nil {
 		return err
 	}
 	if err := l.write(ctx); err != nil {

@@ -26,9 +26,9 @@ const (
 	// maxBlob bounds the plaintext of a data blob that we accept from a repository, in bytes.
 	maxBlob = 16 << 20
 
-	// maxTree bounds the plaintext of a tree blob: a folder is one blob however many entries it has (some 400 bytes
-	// each), so this is a folder of 160,000 files or more.
-	maxTree = 64 << 20
+	// maxTree bounds the plaintext of a tree blob. A folder is one blob however many entries it has (some 400 bytes
+	// each) and however long its files are (67 bytes a chunk): this is room for 600,000 files, or for 7 TiB.
+	maxTree = 256 << 20
 )
 
 // maxPlain bounds the plaintext of a blob of this type.

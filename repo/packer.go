@@ -24,6 +24,7 @@ type packer struct {
 type openPack struct {
 	buf     []byte // blobs so far; capacity is the pack's final size at the most
 	blobs   []packedBlob
+	header  int            // headerLength(blobs)
 	sealing sync.WaitGroup // workers that write into buf
 }
 
@@ -35,13 +36,11 @@ func newPacker(w *Writer, size, buffers int) *packer {
 	return p
 }
 
-// fits reports whether n more bytes of blob leave room for the header.
+// fits reports whether n more bytes of blob leave room for the header, and the pack has no more blobs than one header
+// and one index file can list.
 func (o *openPack) fits(n int) bool {
-	return len(o.buf)+n+headerLength(o.blobs)+maxHeaderEntry <= cap(o.buf)
+	return len(o.buf)+n+o.header+compressedEntry <= cap(o.buf) && len(o.blobs) < indexFileBlobs
 }
-
-// maxHeaderEntry is the length of a header entry of a compressed blob.
-const maxHeaderEntry = 41
 
 // seal encrypts payload (a blob, compressed when b.Uncompressed > 0) into the open pack, and sets where it lies. done
 // must be called when the caller has verified what was sealed: the pack is not stored before.
@@ -66,15 +65,16 @@ func (p *packer) reserve(b *packedBlob) (*openPack, []byte, error) {
 		p.open = nil
 	}
 	if p.open == nil {
-		buf, err := p.buffer(n + headerLength(nil) + maxHeaderEntry)
+		buf, err := p.buffer(n + headerLength(nil) + compressedEntry)
 		if err != nil {
 			return nil, nil, err
 		}
-		p.open = &openPack{buf: buf}
+		p.open = &openPack{buf: buf, header: headerLength(nil)}
 	}
 	o := p.open
 	b.Offset = uint32(len(o.buf))
 	o.blobs = append(o.blobs, *b)
+	o.header += b.entryLength()
 	o.buf = o.buf[:len(o.buf)+n]
 	o.sealing.Add(1)
 	return o, o.buf[b.Offset:len(o.buf):len(o.buf)], nil

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"fmt"
 )
 
 // batch is a run of blobs of a file that lie one behind the other in one pack: one read of the storage, decoded as one.
@@ -56,6 +57,10 @@ func (f *File) read(ctx context.Context, b batch) batch {
 			}
 		}
 		plain = opened
+	}
+	if len(plain) != b.size { // the index changed meanwhile, or we are wrong: never give out shifted bytes
+		b.err = fmt.Errorf("blobs %d to %d have %d bytes, not %d: %w", b.first, b.behind, len(plain), b.size, ErrDamaged)
+		return b
 	}
 	b.plain = plain
 	return b

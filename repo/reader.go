@@ -145,6 +145,9 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 			return read, err
 		}
 		s.plain = data
+		if int64(len(data)) != f.ends[i]-f.startOf(i) {
+			return read, fmt.Errorf("blob %d has %d bytes, not %d: %w", i, len(data), f.ends[i]-f.startOf(i), ErrDamaged)
+		}
 		n := copy(p[read:], data[off-f.startOf(i):])
 		read, off = read+n, off+int64(n)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
 // oneFile writes a file and gives its node.
@@ -124,5 +126,45 @@ func BenchmarkRead(b *testing.B) {
 			b.Fatal(err)
 		}
 		f.Close()
+	}
+}
+
+// TestDamagedCopyBesideGoodOne: blobs lie twice, one copy damaged. Whichever is met first, and wherever in a batch, the
+// bytes are right.
+func TestDamagedCopyBesideGoodOne(t *testing.T) {
+	st := new(storage.Memory)
+	r := initRepo(t, st, repo.Options{Cores: 1})
+	files, whole := content{}, []byte(nil)
+	node := repo.Node{Name: "all", Type: "file"} // of many short blobs side by side, as others' repositories have them
+	for i := range 12 {
+		data := noise(3000 + i)
+		files[fmt.Sprintf("f%02d", i)] = data
+		whole = append(whole, data...)
+		node.Content = append(node.Content, repo.Hash(data))
+	}
+	node.Size = uint64(len(whole))
+	if _, err := write(t.Context(), r, files); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range storagetest.Names(t, st, "data") {
+		if size := len(storagetest.Read(t, st, name)); size > len(whole) { // the data, not the tree
+			for bit := range int64(8) {
+				storagetest.Flip(t, st, name, int64(size)*bit+5)
+			}
+		}
+	}
+	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
+	if err != nil || len(report.DamagedPacks) != 1 {
+		t.Fatalf("check: %v, %+v", err, report)
+	}
+	r.Distrust(report.DamagedPacks)
+	if _, err := write(t.Context(), r, files); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if got := readAll(t, r, node); !bytes.Equal(got, whole) {
+			t.Errorf("%d bytes read, other than the %d written", len(got), len(whole))
+		}
+		r = openRepoWithIndex(t, st) // the copies may stand in another order
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -158,8 +159,8 @@ func storeNewKey(ctx context.Context, st Storage, password []byte, o Options) (*
 // leftKey fails with ErrExists where anything of a repository is, but for one key file that the password opens: that is
 // what an Init leaves that was cut off. An empty config is none: it is what a crash of a careless writer leaves.
 func leftKey(ctx context.Context, st Storage, password []byte) (*masterKey, error) {
-	config, err := st.Get(ctx, configName, 0, -1)
-	if err == nil && len(config) > 0 {
+	config, err := StoredConfig(ctx, st)
+	if err == nil && len(config) > 0 || errors.Is(err, ErrDamaged) {
 		return nil, fmt.Errorf("%w: there is a config file", ErrExists)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -192,7 +193,7 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	sealed, err := st.Get(ctx, configName, 0, -1)
+	sealed, err := StoredConfig(ctx, st)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w%s: there is no config file; check the location, or create a repository first", ErrNoRepository, o.at())
@@ -200,8 +201,6 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 		return nil, fmt.Errorf("cannot open the repository%s: %w", o.at(), err)
 	case len(sealed) == 0:
 		return nil, fmt.Errorf("%w%s: the config file is empty, creating it was interrupted", ErrNoRepository, o.at())
-	case len(sealed) > maxConfig:
-		return nil, fmt.Errorf("cannot open the repository%s: %w: the config file has %d bytes", o.at(), ErrDamaged, len(sealed))
 	}
 	key, config, err := findKey(ctx, st, password, sealed)
 	if err != nil {
@@ -219,6 +218,17 @@ func newRepository(st Storage, key *masterKey, config Config, o Options) *Reposi
 func (r *Repository) Distrust(packs []ID) {
 	packs = slices.Clone(packs)
 	r.distrusted.Store(&packs)
+}
+
+// StoredConfig reads the file whose presence makes a repository, as it is stored; fs.ErrNotExist when there is none. One
+// that is too large to be a config is ErrDamaged, and is not read.
+func StoredConfig(ctx context.Context, st Storage) ([]byte, error) {
+	if _, err := st.Get(ctx, configName, 0, maxConfig+1); err == nil {
+		return nil, fmt.Errorf("%w: the config file has more than %d bytes", ErrDamaged, maxConfig)
+	} else if !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return st.Get(ctx, configName, 0, -1)
 }
 
 // Config returns the repository's configuration.

@@ -3,7 +3,9 @@ package repo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 )
@@ -85,9 +87,24 @@ func (r *Repository) saveSnapshot(ctx context.Context, s Snapshot) (Snapshot, er
 	}
 	s.ID, err = r.saveUnpacked(ctx, "snapshots", text)
 	if err != nil {
+		r.takeBack(ctx, s.ID)
 		return Snapshot{}, err
 	}
 	return s, nil
+}
+
+// takeBack removes a snapshot whose storing failed. It may be there all the same, when only the answer was lost; then
+// a run that is told as failed would have left a snapshot.
+func (r *Repository) takeBack(ctx context.Context, id ID) {
+	if id.IsZero() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := r.storage.Delete(ctx, "snapshots/"+id.String()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.opt.Logger.Warn("a snapshot could not be stored; should it show up all the same, it is whole", "snapshot", id.Short(),
+			"location", r.opt.Location, "error", err)
+	}
 }
 
 // parseSnapshot reads a snapshot's JSON; without a time or a tree it is ErrDamaged.

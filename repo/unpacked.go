@@ -18,7 +18,8 @@ const maxUnpacked = 64 << 20
 const frameZstd = 0x02
 
 // saveUnpacked stores JSON as a file of dir ("snapshots", "index", "locks"): framed (version 2: 0x02 and zstd), sealed,
-// decoded again from the upload buffer and compared, and only then put. Returns the file's ID.
+// decoded again from the upload buffer and compared, and only then put. Returns the file's ID, also when
+// only the put has failed.
 func (r *Repository) saveUnpacked(ctx context.Context, dir string, json []byte) (ID, error) {
 	id, sealed, err := r.sealUnpacked(json)
 	if err != nil {
@@ -26,7 +27,7 @@ func (r *Repository) saveUnpacked(ctx context.Context, dir string, json []byte) 
 	}
 	name := dir + "/" + id.String()
 	if err := r.storage.Put(ctx, name, sealed); err != nil {
-		return ID{}, fmt.Errorf("cannot store %s%s: %w", name, r.at(), err)
+		return id, fmt.Errorf("cannot store %s%s: %w", name, r.at(), err)
 	}
 	return id, nil
 }

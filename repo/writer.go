@@ -140,6 +140,9 @@ func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
 	if w.ctx.Err() != nil {
 		return Snapshot{}, context.Cause(w.ctx)
 	}
+	if err := w.lock.verify(w.ctx); err != nil {
+		return Snapshot{}, err
+	}
 	s.Tree, s.Summary = tree, w.summary(s.Summary)
 	s, err = w.repo.saveSnapshot(w.ctx, s)
 	if err != nil {
@@ -172,11 +175,14 @@ func (w *Writer) Abort() {
 // indexLeft indexes the packs that are left, unless the lock was lost: then a prune may be about to remove them. The
 // work's context is done by now, hence one of its own, short enough for a server that is being stopped.
 func (w *Writer) indexLeft() error {
-	if errors.Is(context.Cause(w.lock.Context()), ErrLockLost) {
+	if len(w.unindexed) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
 	defer cancel()
+	if err := w.lock.verify(ctx); err != nil {
+		return err
+	}
 	return w.saveIndex(ctx)
 }
 
@@ -283,16 +289,16 @@ func (w *Writer) known(k blobKey) bool {
 	return false
 }
 
-// missingPacks lists the packs and finds those that the index counts on and that are gone, of the wrong size, or known
-// as damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
+// missingPacks lists the packs and finds those that the index counts on and that are gone, cut short, or known as
+// damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
 func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
 	sizes, err := r.listPacks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	missing := map[ID]bool{}
-	for id, blobs := range r.index.packs() {
-		if size, ok := sizes[id]; !ok || size != packSize(blobs) {
+	for id, end := range r.index.packEnds() {
+		if size, ok := sizes[id]; !ok || size < end {
 			missing[id] = true
 		}
 	}

@@ -117,11 +117,14 @@ func (w *Writer) storeBlob(j job, s *scratch) error {
 	if err != nil {
 		return err
 	}
-	defer done()
-	if err := j.chunk.own(); err != nil {
-		return err
+	if err = j.chunk.own(); err == nil {
+		err = w.repo.verifySealed(b, sealed, plain, s)
 	}
-	return w.repo.verifySealed(b, sealed, plain, s)
+	if err != nil {
+		w.fail(err) // before done, which lets the pack go: it must not be stored
+	}
+	done()
+	return err
 }
 
 // scratch is what a worker reuses from blob to blob. The buffer of compressed bytes serves once more for the bytes

@@ -472,3 +472,50 @@ func TestDamagedPackIsStoredAgain(t *testing.T) {
 		t.Errorf("trusted again: %v, %v", again.Summary, err)
 	}
 }
+
+// TestCommitNeedsTheLock: a lock that somebody removed while nobody looked must not cover a snapshot.
+func TestCommitNeedsTheLock(t *testing.T) {
+	st := new(storage.Memory)
+	r := initRepo(t, st, repo.Options{})
+	lock, err := r.Lock(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	w, err := r.NewWriter(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	for _, name := range storagetest.Names(t, st, "locks") {
+		storagetest.Remove(t, st, name)
+	}
+	if _, err := w.Commit(repo.Snapshot{Time: time.Now()}); !errors.Is(err, repo.ErrLockLost) {
+		t.Errorf("Commit without its lock: %v", err)
+	}
+	if names := storagetest.Names(t, st, "snapshots"); len(names) > 0 {
+		t.Errorf("snapshots: %v", names)
+	}
+}
+
+// TestManyTinyFiles: a pack never holds more blobs than its header and its index can list, and filling it takes linear time.
+func TestManyTinyFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("covered by the long run")
+	}
+	st := new(storage.Memory)
+	r := initRepo(t, st, repo.Options{PackSize: 128 << 20})
+	files := content{}
+	for i := range 120_000 {
+		files[fmt.Sprintf("f%06d", i)] = fmt.Appendf(nil, "content %d", i)
+	}
+	s, err := write(t.Context(), r, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(storagetest.Names(t, st, "data")); n < 3 {
+		t.Errorf("%d packs", n)
+	}
+	verify(t, r, s.Tree, content(files))
+	mustCheck(t, r)
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -106,7 +107,7 @@ func readRange(ctx context.Context, p string, off, n int64) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(p)
+	f, err := os.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo in the file's place must not make us wait for a writer
 	if err != nil {
 		return nil, err
 	}
