@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -182,10 +184,21 @@ func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
 	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
 	b.update(func(run *Run) {
 		b.good, b.doubts = true, doubts.about(s.ID)
-		run.Snapshot, run.Unchanged = s.ID.String(), unchanged
+		run.Snapshot, run.Unchanged, run.Summary = s.ID.String(), unchanged, b.summary(s, unchanged)
 	})
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)
 	return nil
+}
+
+// summary says what the snapshot is.
+func (b *backupRun) summary(s repo.Snapshot, unchanged bool) string {
+	stats := b.writer.Stats()
+	text := fmt.Sprintf("snapshot %s was made: %s read, %s new", s.ID.Short(), humanize.IBytes(uint64(stats.BytesRead)),
+		humanize.IBytes(uint64(stats.BytesNew)))
+	if unchanged {
+		text += "; nothing changed since the last good one"
+	}
+	return text
 }
 
 // node is the metadata of a file of ours.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -49,6 +51,15 @@ func (c checkRun) options() repo.CheckOptions {
 	return repo.CheckOptions{ReadData: c.run.ReadData, Progress: func(p repo.CheckProgress) { now.Store(&p) }}
 }
 
+// summary says what a check that is ok has proven.
+func (c checkRun) summary(report *repo.CheckReport) string {
+	proven := "the structure is whole; the data were not read"
+	if c.run.ReadData {
+		proven = "every byte was verified"
+	}
+	return fmt.Sprintf("%s: %s, %s", proven, plural(report.Snapshots, "snapshot"), humanize.IBytes(uint64(report.Bytes)))
+}
+
 // judge is green only when no problem is an error.
 func (c checkRun) judge(report *repo.CheckReport) error {
 	findings := make([]Finding, min(len(report.Problems), maxFindings))
@@ -56,13 +67,13 @@ func (c checkRun) judge(report *repo.CheckReport) error {
 		p := report.Problems[i]
 		findings[i] = Finding{File: p.File, Error: p.Error, Text: p.Text}
 	}
-	c.update(func(run *Run) { run.Findings = findings })
+	c.update(func(run *Run) { run.Findings, run.Summary = findings, c.summary(report) })
 	c.log.Info("checked", "snapshots", report.Snapshots, "packs", report.Packs, "blobs", report.Blobs, "bytes", report.Bytes,
 		"bytes_read", report.BytesRead, "errors", report.Errors(), "notes", len(report.Problems)-report.Errors())
 	for _, p := range report.Problems {
 		if p.Error {
-			return fmt.Errorf("repository %q at %s: %d errors were found, the first: %s %s", c.vault.name, c.vault.location,
-				report.Errors(), p.File, p.Text)
+			return fmt.Errorf("repository %q at %s: %s found, the first: %s %s", c.vault.name, c.vault.location,
+				were(report.Errors(), "error"), p.File, p.Text)
 		}
 	}
 	return nil

@@ -56,11 +56,13 @@ func damagedPack(t *testing.T, life func(*testing.T, *backuptest.Env) *backuptes
 	e.DB.Set(dump)
 	first := e.Backed(t, "shop")
 	bad := flipPack(t, e)
-	if run := runCheck(t, e, false); run.State != backup.StateOK || run.ReadData {
+	if run := runCheck(t, e, false); run.State != backup.StateOK || run.ReadData ||
+		!strings.HasPrefix(run.Summary, "the structure is whole; the data were not read: 1 snapshot, ") {
 		t.Fatalf("a check of the structure cannot see it: %+v", run)
 	}
 	failed := runCheck(t, e, true)
-	if failed.State != backup.StateFailed || !failed.ReadData {
+	if failed.State != backup.StateFailed || !failed.ReadData || failed.Summary != "" ||
+		!strings.Contains(failed.Error, ": 1 error was found, the first: data/") {
 		t.Fatalf("%+v", failed)
 	}
 	e = life(t, e)
@@ -70,7 +72,8 @@ func damagedPack(t *testing.T, life func(*testing.T, *backuptest.Env) *backuptes
 		}
 		target := t.TempDir()
 		run := must(e.Restore(t.Context(), "tester", backup.RestoreRequest{Snapshot: s.ID, Path: "db.sql", Target: target}))(t)
-		if run = e.Wait(t, run.ID); run.State != backup.StateOK {
+		if run = e.Wait(t, run.ID); run.State != backup.StateOK ||
+			run.Summary != "/shop/db.sql of snapshot "+s.ID[:8]+" restored: 64 KiB" {
 			t.Errorf("%+v", run)
 		}
 		if got := must(os.ReadFile(filepath.Join(target, "db.sql")))(t); string(got) != dump {
@@ -120,7 +123,7 @@ func TestRepairedPack(t *testing.T) {
 		if memory := must(e.Store.Load(t.Context(), backup.MemoryKey("memory")))(t); !strings.Contains(string(memory), `"damaged":["`) {
 			t.Errorf("%s", memory)
 		}
-		if run := runCheck(t, e, true); run.State != backup.StateOK {
+		if run := runCheck(t, e, true); run.State != backup.StateOK || !strings.HasPrefix(run.Summary, "every byte was verified: 1 snapshot, ") {
 			t.Fatalf("%+v", run)
 		}
 		if h := e.Health(t.Context()); !h.OK {

@@ -247,9 +247,13 @@ func (h *history) trim() {
 
 func (h *history) forget(id string) {
 	h.mu.Lock()
-	rec, store := h.known[id], h.store
+	rec, known := h.known[id]
+	store := h.store
 	delete(h.known, id)
 	h.mu.Unlock()
+	if !known { // another run ended at the same time, and was faster
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	if err := store.Delete(ctx, rec.key); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -102,18 +102,25 @@ func (x *restoreRun) restore(ctx context.Context) (err error) {
 			run.Job = jobOf(x.snapshot)
 		}
 	})
-	if err := x.repo.LoadIndex(ctx); err != nil {
-		return x.vault.explain(err)
+	if err := x.vault.loadIndex(ctx, x.repo); err != nil {
+		return err
 	}
-	x.vault.indexed.Store(true)
 	node, full, err := resolve(ctx, x.repo, x.snapshot, x.request.Path)
 	if err != nil {
 		return err
 	}
 	if x.request.Place != "" {
-		return x.throughSource(ctx, node, full)
+		err = x.throughSource(ctx, node, full)
+	} else {
+		err = x.intoFolder(ctx, node)
 	}
-	return x.intoFolder(ctx, node)
+	if err != nil {
+		return err
+	}
+	x.update(func(run *Run) {
+		run.Summary = fmt.Sprintf("%s of snapshot %s restored: %s", full, x.snapshot.ID.Short(), humanize.IBytes(uint64(x.total)))
+	})
+	return nil
 }
 
 // intoFolder restores files below the target.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -112,12 +113,15 @@ func (r *runner) finish(err error) {
 	}
 	r.run.State = r.outcome(err)
 	if err != nil {
-		r.run.Error, r.run.Code = err.Error(), codeOf(err)
+		r.run.Error, r.run.Code = plainly(err), codeOf(err)
 		if r.run.Step != "" && errors.Is(err, errTimeout) {
 			r.run.Error += " while " + r.run.Step
 		}
 	}
 	r.run.Step, r.run.Ended = "", r.service.now().UTC()
+	if err != nil && !r.good {
+		r.run.Summary = ""
+	}
 	run := r.run
 	r.mu.Unlock()
 	r.tell(run)
@@ -146,7 +150,7 @@ func (r *runner) tell(run Run) {
 	took := run.Ended.Sub(run.Created).Round(time.Millisecond)
 	switch run.State {
 	case StateOK:
-		r.log.Info(string(run.Kind)+" ended well", "took", took)
+		r.log.Info(string(run.Kind)+" ended well", "took", took, "summary", run.Summary)
 	case StateSuspect:
 		r.log.Error(string(run.Kind)+" is suspect", "took", took, "error", run.Error)
 	case StateFailed:
@@ -205,6 +209,19 @@ func because(ctx context.Context, err error) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %v", cause, err)
+}
+
+// plainly is the text of an error. When that says why the run was told to stop, what package context says about it at
+// the end is left out.
+func plainly(err error) string {
+	text := err.Error()
+	if !errors.Is(err, errCancelled) && !errors.Is(err, errInterrupted) && !errors.Is(err, errTimeout) {
+		return text
+	}
+	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+		text = strings.TrimSuffix(text, ": "+end.Error())
+	}
+	return text
 }
 
 // task is what the run lends to a source.

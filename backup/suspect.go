@@ -42,11 +42,3 @@ func (s suspicion) about(id repo.ID) suspicion {
 	}
 	return append(slices.Clip(s), fmt.Sprintf("if that is as it should be, say so with: restic tag --remove %s %s", tagSuspect, id.Short()))
 }
-
-// plural counts things: "1 file", "12 files".
-func plural(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}

@@ -31,7 +31,7 @@ func TestSuspect(t *testing.T) {
 			run := e.RunBackup(t, "shop")
 			want := "folder media is empty, and had 2 files in the last good snapshot (" + good.ID[:8] + "); is the disk mounted?; " +
 				"if that is as it should be, say so with: restic tag --remove suspect " + run.Snapshot[:8]
-			if run.State != backup.StateSuspect || run.Error != want || run.Unchanged {
+			if run.State != backup.StateSuspect || run.Error != want || run.Unchanged || !strings.HasPrefix(run.Summary, "snapshot "+run.Snapshot[:8]+" was made: ") {
 				t.Fatalf("%+v", run)
 			}
 			s := must(e.Snapshot(t.Context(), "", run.Snapshot, ""))(t)
@@ -46,7 +46,7 @@ func TestSuspect(t *testing.T) {
 			}
 		}
 		media["a/1.jpg"], media["2.jpg"] = "one", "two"
-		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged {
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged || !strings.HasSuffix(run.Summary, "; nothing changed since the last good one") {
 			t.Fatalf("compared with the last good one: %+v", run)
 		}
 		if h := e.Health(t.Context()); !h.OK {

@@ -214,6 +214,23 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+func TestPlainly(t *testing.T) {
+	stop := fmt.Errorf("%w by bob", errCancelled)
+	for err, want := range map[error]string{
+		stop: "cancelled by bob",
+		fmt.Errorf("%w: exit status 1: %w", stop, context.Canceled):                           "cancelled by bob: exit status 1",
+		fmt.Errorf("%w after 2h: %v", errTimeout, fmt.Errorf("x: context deadline exceeded")): "timed out after 2h: x",
+		fmt.Errorf("store data/ab: %w", context.DeadlineExceeded):                             "store data/ab: context deadline exceeded",
+	} {
+		if got := plainly(err); got != want {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := were(1, "error") + ", " + were(int64(2), "error"); got != "1 error was, 2 errors were" {
+		t.Error(got)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	for name, want := range map[string]string{"second": "second", "off-site_2.b": "off-site_2.b", "my disk": "'my disk'", "it's": `'it'\''s'`} {
 		v := &vault{name: name}

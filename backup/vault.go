@@ -112,7 +112,7 @@ func (v *vault) open(ctx context.Context, c *setup, create creation) (*repo.Repo
 
 // storedConfig reads the file whose presence makes a repository; an empty one is none.
 func (v *vault) storedConfig(ctx context.Context) ([]byte, error) {
-	config, err := v.storage.Get(ctx, "config", 0, -1)
+	config, err := repo.StoredConfig(ctx, v.storage)
 	if err == nil && len(config) == 0 {
 		err = fs.ErrNotExist
 	}
@@ -238,10 +238,9 @@ func (v *vault) read(ctx context.Context, c *setup, f func(*repo.Repository) err
 	fresh := !v.indexed.Load()
 	for {
 		if fresh {
-			if err := r.LoadIndex(ctx); err != nil {
-				return v.explain(err)
+			if err := v.loadIndex(ctx, r); err != nil {
+				return err
 			}
-			v.indexed.Store(true)
 		}
 		err := f(r)
 		stale := errors.Is(err, repo.ErrDamaged) || errors.Is(err, fs.ErrNotExist)
@@ -250,6 +249,20 @@ func (v *vault) read(ctx context.Context, c *setup, f func(*repo.Repository) err
 		}
 		fresh = true
 	}
+}
+
+// loadIndex loads the index for a reader. Damaged index files are only told of: what just they list will be missed where
+// it is wanted, and everything else can be read.
+func (v *vault) loadIndex(ctx context.Context, r *repo.Repository) error {
+	err := r.LoadIndex(ctx)
+	if errors.Is(err, repo.ErrDamaged) {
+		v.base.Logger.Warn("the index is damaged; what it still lists is read", "location", v.location, "error", err)
+		err = nil
+	}
+	if err == nil {
+		v.indexed.Store(true)
+	}
+	return v.explain(err)
 }
 
 // explain says of an error which repository it is about, where that is, and the way out.

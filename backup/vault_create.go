@@ -171,10 +171,6 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 	if err != nil {
 		return nil, v.explain(err)
 	}
-	config, err := v.storedConfig(ctx)
-	if err != nil {
-		return nil, v.explain(err)
-	}
 	log := v.base.Logger.With("location", v.location)
 	log.Info("repository created", "id", r.Config().ID)
 	if generated != "" {
@@ -182,8 +178,13 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 			"repository on the same disk protects against nothing that takes the machine", "file", generated)
 	}
 	v.remember(ctx, c, r.Config().ID, nil)
-	v.keep(r, config)
-	return r, nil
+	// Another machine may have made one here in the same moment, and the last config counts: go on with what is stored,
+	// or this process would write what no other could read.
+	config, err := v.storedConfig(ctx)
+	if err != nil {
+		return nil, v.explain(err)
+	}
+	return v.load(ctx, c, config)
 }
 
 // newPassword is the password for a repository that is about to be made, and the file that it was generated into.

@@ -178,7 +178,7 @@ func (c *Command) Dump(ctx context.Context, _ backup.Part, w io.Writer, t *backu
 		var cancel context.CancelFunc
 		limit := time.Duration(c.Timeout)
 		ctx, cancel = context.WithTimeoutCause(ctx, limit,
-			fmt.Errorf("it took longer than its timeout of %s: %w", limit, context.DeadlineExceeded))
+			tooLong(limit))
 		defer cancel()
 	}
 	p := program{path: path, args: c.Command[1:], env: environ(c.env...), dir: c.Dir}
@@ -191,6 +191,13 @@ func (c *Command) Dump(ctx context.Context, _ backup.Part, w io.Writer, t *backu
 	}
 	return backup.Facts{Tool: filepath.Base(path), Source: "output of " + path, Checked: "exit status 0"}, nil
 }
+
+// tooLong is a timeout's error, a context.DeadlineExceeded that says plainly what happened.
+type tooLong time.Duration
+
+func (t tooLong) Error() string { return fmt.Sprintf("it took longer than its timeout of %s", time.Duration(t)) }
+
+func (tooLong) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // Restore is impossible: nobody knows what the program's output is good for.
 func (c *Command) Restore(context.Context, backup.Part, io.Reader, string, *backup.Task) error {
