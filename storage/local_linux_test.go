@@ -75,16 +75,28 @@ func TestLocalDenied(t *testing.T) {
 		for _, errs["List"] = range st.List(ctx, "keys") {
 		}
 		errs["Put elsewhere"] = storage.NewLocal(filepath.Join(parent, "other")).Put(ctx, "config", nil)
+		_, errs["Get below"] = storage.NewLocal(filepath.Join(root, "data", "below")).Get(ctx, "config", 0, -1)
 	})
+	there := "setfacl -R -m u:nobody:rwX -m d:u:nobody:rwX " + root + "; or run as the owner (ls -ld " + root + "); " +
+		"or, when nobody else writes to it, change the owner with: chown -R nobody " + root
+	ways := map[string]string{
+		"Put elsewhere": "make the folder with: install -d -m 700 -o nobody " + filepath.Join(parent, "other"),
+		"Get below":     "let the user pass through the folders above it, see: namei -l " + root,
+	}
 	for what, err := range errs {
 		if !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
-		for _, want := range []string{parent, "user nobody (uid 65534)", "chown -R nobody " + parent, "setfacl -R -m u:nobody:rwX"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v; lacks %q", what, err, want)
-			}
+		want, elsewhere := ways[what]
+		if !elsewhere {
+			want = there
+		}
+		if !strings.Contains(err.Error(), "we run as user nobody (uid 65534): ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; lacks %q", what, err, want)
+		}
+		if elsewhere && strings.Contains(err.Error(), "chown") || !elsewhere && strings.Contains(err.Error(), "install -d") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
