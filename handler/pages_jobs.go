@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -19,8 +20,34 @@ type overview struct {
 	Runs         []*runView
 	Repositories []repositoryView
 	Health       backup.Health
-	Good, Never  int  // jobs that have a good backup, and that never ran
-	Busy         bool // something is going on
+	Enabled      int      // jobs; the numbers below are of these
+	Good         int      // whose last backup is good
+	Never        []string // that have no backup yet, by name
+	Busy         bool     // something is going on
+}
+
+// Standing is how all of it stands, in one word: ill, none (nothing is backed up yet), some (not everything is), well,
+// open (a last backup was given up). Well agrees with Health, and asks for more: a good last backup of each job.
+func (v overview) Standing() string {
+	switch never := len(v.Never); {
+	case len(v.Health.Reasons) > never: // each of those is a reason as well
+		return "ill"
+	case never > 0 && never == v.Enabled:
+		return "none"
+	case never > 0:
+		return "some"
+	case v.Health.OK && v.Good == v.Enabled && v.Good > 0:
+		return "well"
+	}
+	return "open"
+}
+
+// Troubles are the reasons of Health without the errors, which stand at the jobs.
+func (v overview) Troubles() []string {
+	return each(v.Health.Reasons, func(reason string) string {
+		parts := strings.SplitN(reason, ": ", 3)
+		return strings.Join(parts[:min(2, len(parts))], ": ")
+	})
 }
 
 func (p *pages) overview(c *call) error {
@@ -48,11 +75,14 @@ func (p *pages) overview(c *call) error {
 
 func (v *overview) add(j *jobView) {
 	v.Jobs = append(v.Jobs, j)
-	if !j.LastGood.IsZero() {
-		v.Good++
-	}
-	if j.State == "never" {
-		v.Never++
+	if j.Enabled {
+		v.Enabled++
+		switch last := j.LastRun; {
+		case last != nil && last.State == backup.StateOK:
+			v.Good++
+		case j.LastGood.IsZero() && (last == nil || last.State == backup.StateCancelled):
+			v.Never = append(v.Never, j.Name)
+		}
 	}
 	v.Busy = v.Busy || j.Live != nil
 }

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -21,6 +22,9 @@ type snapshotDetails struct {
 	Beside     []contentView // what lies beside the parts: the manifest, the checksums
 	Entries    []contentView // of the root, when no job of ours made the snapshot
 }
+
+// Suspect is as in snapshotView.
+func (s snapshotDetails) Suspect() bool { return slices.Contains(s.Tags, suspect) }
 
 // partView is a part with what the manifest says of it.
 type partView struct {

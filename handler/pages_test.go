@@ -29,7 +29,7 @@ func TestOverviewOfAFreshStart(t *testing.T) {
 	server := mustSite(t, env.Service, "")
 	a := get(t, "otto", server.URL+"/")
 	needs(t, "operator", a.body, "No backup yet", "never run", "<b>db</b> fake", "<b>media</b> files", `action="./jobs/shop/run"`,
-		"/srv/backups", "protects against nothing", "not opened yet", "!role=\"alert\"", "<strong>otto</strong>")
+		"/srv/backups", "protects against nothing", "not opened yet", "!role=\"alert\"", "!All is well", "<strong>otto</strong>")
 	a = get(t, "vera", server.URL+"/")
 	needs(t, "viewer", a.body, "No backup yet", "!Back up now", "!<form")
 	a = get(t, "anna", mustSite(t, env.Service, `, "read_only": true`).URL+"/")
@@ -41,11 +41,13 @@ func TestOverviewWithBackups(t *testing.T) {
 	server := mustSite(t, env.Service, "")
 	several(t, env, "shop", newest+2)
 	a := get(t, "otto", server.URL+"/")
-	needs(t, "operator", a.body, "All is well", "All 7 snapshots of shop", "unchanged", "1 of 2 jobs backed up",
+	needs(t, "operator", a.body, "1 of 2 jobs has no backup yet", "!All is well", "!proven", "All 7 snapshots of shop", "unchanged",
 		`/files/shop/db.sql"`, `/ls/shop/media"`, "!manifest.json", "Recent runs")
 	if n := strings.Count(a.body, "data-snapshot="); n != newest {
 		t.Errorf("%d snapshots, want %d", n, newest)
 	}
+	several(t, env, evilJob, 1)
+	needs(t, "all of them", get(t, "otto", server.URL+"/").body, "All is well", "2 jobs backed up and proven")
 	a = get(t, "vera", server.URL+"/")
 	needs(t, "viewer", a.body, "db.sql", "!/files/", `/ls/shop/media"`)
 
@@ -54,6 +56,86 @@ func TestOverviewWithBackups(t *testing.T) {
 	a = get(t, "vera", server.URL+"/")
 	needs(t, "after a failure", a.body, "Something needs attention", "The last backup failed", "disk &lt;script&gt;on fire",
 		"!<script>on", `role="alert"`, "All 7 snapshots of shop")
+}
+
+// The heading never says more than Health, and a job whose runs all failed is not one that waits for its first.
+func TestOverviewTellsFailuresFromMissingBackups(t *testing.T) {
+	env := newEnv(t)
+	server := mustSite(t, env.Service, "")
+	env.DB.Fail(errors.New("the disk is on fire"))
+	env.RunBackup(t, "shop")
+	for _, page := range []string{"/", "/jobs/shop"} {
+		needs(t, page, get(t, "otto", server.URL+page).body, "The last backup failed", "No good backup so far", "!makes the first one", "!All is well")
+	}
+	a := get(t, "otto", server.URL+"/")
+	needs(t, "summary", a.body, "Something needs attention", "<li>job shop: the last backup failed")
+	if summary, _, _ := strings.Cut(a.body, "</section>"); strings.Contains(summary, "on fire") {
+		t.Error("the summary repeats the job's error")
+	}
+}
+
+func TestStanding(t *testing.T) {
+	job := func(state backup.State, good bool, off bool) *jobView {
+		j := backup.JobStatus{Name: "x", Enabled: !off}
+		if state != "" {
+			j.LastRun = &backup.Run{State: state}
+		}
+		if good {
+			j.LastGood = time.Now()
+		}
+		return newJobView(j, time.Now())
+	}
+	well, ill := backup.Health{OK: true}, func(n int) backup.Health { return backup.Health{Reasons: make([]string, n)} }
+	good, never := job(backup.StateOK, true, false), job("", false, false)
+	for name, c := range map[string]struct {
+		health backup.Health
+		jobs   []*jobView
+		want   string
+	}{
+		"good":                     {well, []*jobView{good, good}, "well"},
+		"one never":                {ill(1), []*jobView{good, never}, "some"},
+		"none":                     {ill(2), []*jobView{never, never}, "none"},
+		"one failed":               {ill(1), []*jobView{good, job(backup.StateFailed, true, false)}, "ill"},
+		"one failed, one never":    {ill(2), []*jobView{never, job(backup.StateFailed, false, false)}, "ill"},
+		"suspect":                  {ill(1), []*jobView{job(backup.StateSuspect, true, false)}, "ill"},
+		"a check failed":           {ill(1), []*jobView{good}, "ill"},
+		"a check, and one never":   {ill(2), []*jobView{good, never}, "ill"},
+		"cancelled after a good":   {well, []*jobView{good, job(backup.StateCancelled, true, false)}, "open"},
+		"cancelled, the first":     {ill(1), []*jobView{job(backup.StateCancelled, false, false)}, "none"},
+		"off and never":            {well, []*jobView{good, job("", false, true)}, "well"},
+		"all off":                  {well, []*jobView{job("", false, true)}, "open"},
+		"health that knows more":   {backup.Health{}, []*jobView{good}, "open"},
+		"no Service to be healthy": {ill(1), nil, "ill"},
+	} {
+		v := overview{Health: c.health}
+		for _, j := range c.jobs {
+			v.add(j)
+		}
+		if got := v.Standing(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestChecksTellWhetherDataWereRead(t *testing.T) {
+	env := newEnv(t)
+	env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	for _, c := range []struct {
+		readData bool
+		want     []string
+	}{
+		{false, []string{"structure only", "check --read-data", "!every byte read"}},
+		{true, []string{"every byte read", "!structure only", "!check --read-data"}},
+	} {
+		run, err := env.Check(t.Context(), "tester", backup.CheckRequest{ReadData: c.readData})
+		if err != nil {
+			t.Fatal(err)
+		}
+		env.Wait(t, run.ID)
+		needs(t, "overview", get(t, "vera", server.URL+"/").body, c.want...)
+		needs(t, "run", get(t, "vera", server.URL+"/runs/"+run.ID).body, c.want[0])
+	}
 }
 
 func TestJobPagesLeadThroughSnapshots(t *testing.T) {

@@ -37,6 +37,12 @@ type snapshotView struct {
 	Problem    string // why the parts cannot be listed
 }
 
+// suspect is the tag of snapshots that were made in doubt.
+const suspect = "suspect"
+
+// Suspect reports whether a person should look before relying on the snapshot.
+func (v snapshotView) Suspect() bool { return slices.Contains(v.Tags, suspect) }
+
 // contentView is a file or folder in a snapshot.
 type contentView struct {
 	backup.Content

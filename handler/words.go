@@ -24,6 +24,7 @@ var funcs = template.FuncMap{
 	"percent": percent,
 	"lower":   strings.ToLower,
 	"plural":  plural,
+	"facts":   facts,
 }
 
 // size says bytes the way people read them: "12 MiB".
@@ -74,4 +75,21 @@ func plural(n int, one string) string {
 		return "1 " + one
 	}
 	return humanize.Comma(int64(n)) + " " + one + "s"
+}
+
+// facts is a line of what the manifest tells of a part.
+func facts(p *backup.ManifestPart) string {
+	var list []string
+	if p.Folder {
+		list = append(list, plural(int(p.Files), "file")+", "+size(p.Size))
+	}
+	for _, fact := range []string{p.Engine, p.Facts.Source} {
+		if fact != "" {
+			list = append(list, fact)
+		}
+	}
+	if p.Checked != "" {
+		list = append(list, "checked: "+p.Checked)
+	}
+	return strings.Join(list, " · ")
 }

@@ -121,7 +121,7 @@ function show(run) {
   refreshLog().catch(() => {});
 }
 
-const endings = { ok: "is done", failed: "failed", cancelled: "was cancelled", interrupted: "was interrupted" };
+const endings = { ok: "is done", suspect: "is done, but suspect", failed: "failed", cancelled: "was cancelled", interrupted: "was interrupted" };
 
 function ended(run) {
   followed.get(run.id)?.();
