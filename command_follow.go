@@ -98,11 +98,15 @@ func runError(run backup.Run) error {
 	}
 	// The code carries over which error it was, and with it the exit code.
 	err := error(&handler.Error{Code: run.Code, Message: printable(text)})
-	if run.State == backup.StateCancelled {
-		err = &codeError{err, exitCancelled}
+	switch run.State {
+	case backup.StateCancelled:
+		return &codeError{err, exitCancelled}
+	case backup.StateSuspect:
+		return &codeError{fmt.Errorf("snapshot %s was made and is suspect: %w", short(run.Snapshot), err), exitPartly}
 	}
 	return err
 }
+
 
 // summary says in a line what a run did.
 func summary(run backup.Run) string {
@@ -118,7 +122,10 @@ func summary(run backup.Run) string {
 	case backup.KindRestore:
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
 	}
-	return fmt.Sprintf("ok, verified %s, %s", size(p.Bytes), took)
+	if !run.ReadData {
+		return fmt.Sprintf("ok, the structure is whole; data were not read (--read-data reads them), %s", took)
+	}
+	return fmt.Sprintf("ok, every byte read and verified, %s, %s", size(p.Bytes), took)
 }
 
 // progress shows how a run goes, until end, which may be called several times.

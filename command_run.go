@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,9 @@ func (s *session) runJobs(ctx context.Context, jobs []string) error {
 		}
 		if err != nil {
 			failures = append(failures, err)
-			s.note("%s: %v", job, err)
+			if len(jobs) > 1 { // a single one is told at the end
+				s.note("%s: %v", job, err)
+			}
 		}
 		if ctx.Err() != nil {
 			failures = []error{context.Canceled}
@@ -127,10 +130,18 @@ func outcome(failures []error, jobs int) error {
 		return nil
 	case len(failures) == 1 && jobs == 1, errors.Is(failures[0], context.Canceled):
 		return failures[0]
+	case slices.ContainsFunc(failures, suspect):
+		return &codeError{fmt.Errorf("%d of %d jobs failed or made a suspect backup", len(failures), jobs), exitPartly}
 	case len(failures) == jobs:
 		return fmt.Errorf("all %d jobs failed", jobs)
 	}
 	return &codeError{fmt.Errorf("%d of %d jobs failed", len(failures), jobs), exitPartly}
+}
+
+// suspect tells a backup that was made but is in doubt from one that was not made.
+func suspect(err error) bool {
+	var withCode *codeError
+	return errors.As(err, &withCode) && withCode.code == exitPartly
 }
 
 func checkCommand() *cobra.Command {

@@ -13,13 +13,17 @@ import (
 
 func listCommand() *cobra.Command {
 	var limit int
+	var job string
 	cmd := &cobra.Command{
 		Use:   "list [job]",
 		Short: "Lists snapshots, newest first",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			q := backup.SnapshotQuery{Repository: s.repository, Limit: limit}
+			q := backup.SnapshotQuery{Repository: s.repository, Job: job, Limit: limit}
 			if len(args) > 0 {
+				if job != "" && job != args[0] {
+					return fmt.Errorf("snapshots of %s or of %s? Name one job", args[0], job)
+				}
 				q.Job = args[0]
 			}
 			list, err := s.Snapshots(ctx, q)
@@ -32,6 +36,7 @@ func listCommand() *cobra.Command {
 			return s.printSnapshots(list)
 		}),
 	}
+	cmd.Flags().StringVarP(&job, "job", "j", "", "Job whose snapshots are listed (default: all)")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "At most so many snapshots (default: all)")
 	return cmd
 }

@@ -36,6 +36,9 @@ func TestExitCodes(t *testing.T) {
 		{outcome([]error{context.Canceled}, 2), 130},
 		{runError(backup.Run{State: backup.StateFailed, Error: "pg_dump ended with status 1"}), 1},
 		{runError(backup.Run{State: backup.StateInterrupted}), 1},
+		{runError(backup.Run{State: backup.StateSuspect, Error: "the folder is empty"}), 3},
+		{outcome([]error{runError(backup.Run{State: backup.StateSuspect})}, 1), 3},
+		{outcome([]error{runError(backup.Run{State: backup.StateSuspect}), errors.New("b")}, 2), 3},
 		{runError(backup.Run{State: backup.StateCancelled, Error: "cancelled"}), 130},
 	} {
 		if got := exitCode(c.err); got != c.want {
@@ -130,6 +133,14 @@ func TestSummary(t *testing.T) {
 		Progress: backup.Progress{Bytes: 3 << 20, New: 2 << 20, Stored: 1 << 20},
 	}
 	if got, want := summary(run), "ok, 3.0 MiB read, 2.0 MiB new (1.0 MiB stored), snapshot 01234567, 1.5s"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	check := backup.Run{Kind: backup.KindCheck, State: backup.StateOK}
+	if got, want := summary(check), "ok, the structure is whole; data were not read (--read-data reads them), 0s"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	check.ReadData, check.Progress.Bytes = true, 3<<20
+	if got, want := summary(check), "ok, every byte read and verified, 3.0 MiB, 0s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	run.Unchanged = true
