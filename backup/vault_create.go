@@ -177,7 +177,7 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 		log.Warn("its password was generated: save a copy of this file elsewhere, without it no backup can be read; and a "+
 			"repository on the same disk protects against nothing that takes the machine", "file", generated)
 	}
-	v.remember(ctx, c, r.Config().ID, nil)
+	v.remember(ctx, c, "", nil) // what was here before is forgotten
 	// Another machine may have made one here in the same moment, and the last config counts: go on with what is stored,
 	// or this process would write what no other could read.
 	config, err := v.storedConfig(ctx)

@@ -184,6 +184,7 @@ func walk(ctx context.Context, p, name string, depth int, yield func(repo.FileIn
 			fi, err = os.Stat(sub)
 		}
 		switch {
+		case name == "" && e.Name() == "lost+found": // the file system's own, where a disk of its own is the repository
 		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile, or a link to nothing
 		case err != nil:
 			return err
