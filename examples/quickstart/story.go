@@ -131,8 +131,8 @@ func (s *story) judge(ctx context.Context, want string) error {
 	if err := compare(ctx, s.at.shop, s.at.restored); err != nil {
 		return err
 	}
-	s.tell("compare", "equal: SHA-256 as in the manifest, every row as in the living shop,")
-	s.tell("", "SQLite finds it whole, and all %s orders add up", humanize.Comma(holds.Orders))
+	s.tell("compare", "equal: SHA-256 as in the manifest; the rows of all %d tables as in the living shop,", len(lasting))
+	s.tell("", "but for what came later, prices and stock; SQLite finds it whole; all %s orders add up", humanize.Comma(holds.Orders))
 	return nil
 }
 
