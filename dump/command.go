@@ -195,7 +195,9 @@ func (c *Command) Dump(ctx context.Context, _ backup.Part, w io.Writer, t *backu
 // tooLong is a timeout's error, a context.DeadlineExceeded that says plainly what happened.
 type tooLong time.Duration
 
-func (t tooLong) Error() string { return fmt.Sprintf("it took longer than its timeout of %s", time.Duration(t)) }
+func (t tooLong) Error() string {
+	return fmt.Sprintf("it took longer than its timeout of %s", time.Duration(t))
+}
 
 func (tooLong) Is(target error) bool { return target == context.DeadlineExceeded }
 
