@@ -107,7 +107,6 @@ func runError(run backup.Run) error {
 	return err
 }
 
-
 // summary says in a line what a run did.
 func summary(run backup.Run) string {
 	p := run.Progress

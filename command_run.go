@@ -1,6 +1,7 @@
 package caddybackup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,10 +88,15 @@ func (s *session) enabledUnlessNamed(ctx context.Context, names []string) ([]str
 func (s *session) runJobs(ctx context.Context, jobs []string) error {
 	var runs []backup.Run
 	var failures []error
+	var stopped error
 	for _, job := range jobs {
 		run, err := s.runJob(ctx, job)
 		if run.ID != "" {
 			runs = append(runs, run)
+		}
+		if ctx.Err() != nil {
+			stopped = cmp.Or(err, context.Canceled)
+			break
 		}
 		if err != nil {
 			failures = append(failures, err)
@@ -98,15 +104,14 @@ func (s *session) runJobs(ctx context.Context, jobs []string) error {
 				s.note("%s: %v", job, err)
 			}
 		}
-		if ctx.Err() != nil {
-			failures = []error{context.Canceled}
-			break
-		}
 	}
 	if s.json {
 		if err := s.printJSON(runs); err != nil {
 			return err
 		}
+	}
+	if stopped != nil {
+		return stopped
 	}
 	return outcome(failures, len(jobs))
 }
@@ -128,7 +133,7 @@ func outcome(failures []error, jobs int) error {
 	switch {
 	case len(failures) == 0:
 		return nil
-	case len(failures) == 1 && jobs == 1, errors.Is(failures[0], context.Canceled):
+	case len(failures) == 1 && jobs == 1:
 		return failures[0]
 	case slices.ContainsFunc(failures, suspect):
 		return &codeError{fmt.Errorf("%d of %d jobs failed or made a suspect backup", len(failures), jobs), exitPartly}

@@ -33,7 +33,6 @@ func TestExitCodes(t *testing.T) {
 		{outcome([]error{errors.New("a")}, 3), 3},
 		{outcome([]error{errors.New("a"), errors.New("b")}, 2), 1},
 		{outcome([]error{repo.ErrWrongPassword}, 1), 12},
-		{outcome([]error{context.Canceled}, 2), 130},
 		{runError(backup.Run{State: backup.StateFailed, Error: "pg_dump ended with status 1"}), 1},
 		{runError(backup.Run{State: backup.StateInterrupted}), 1},
 		{runError(backup.Run{State: backup.StateSuspect, Error: "the folder is empty"}), 3},
