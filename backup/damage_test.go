@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -149,6 +150,24 @@ func TestMissingPack(t *testing.T) {
 		second := e.Backed(t, "shop")
 		if got := string(e.Read(t, second.ID, "db.sql")); got != "create table customer;\n" {
 			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestDamagedPackStoreDown cannot remember what a check found. This process knows it all the same.
+func TestDamagedPackStoreDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := backuptest.New(t)
+		e.DB.Set(dump)
+		e.Backed(t, "shop")
+		flipPack(t, e)
+		e.Store.Fail(errors.New("the store is down"))
+		if run := runCheck(t, e, true); run.State != backup.StateFailed {
+			t.Fatalf("%+v", run)
+		}
+		e.Store.Fail(nil)
+		if s := e.Backed(t, "shop"); string(e.Read(t, s.ID, "db.sql")) != dump {
+			t.Error("it was not stored again")
 		}
 	})
 }

@@ -84,6 +84,30 @@ func TestRestic(t *testing.T) {
 	restic("check", "--read-data")
 }
 
+// TestResticAcceptsSuspect removes the tag of a suspect snapshot, as its message says: then an empty folder is good.
+func TestResticAcceptsSuspect(t *testing.T) {
+	realtest.Need(t, "restic")
+	dir := filepath.Join(t.TempDir(), "repository")
+	st := storage.NewLocal(dir)
+	backuptest.InitCheaply(t, st)
+	media := backuptest.Folder{"1.jpg": "one"}
+	e := newPlace(t, st, func(c *backup.Config) {
+		c.Repositories[0].Password = []byte(backuptest.Password)
+		c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{Name: "media", Kind: "files", Source: media})
+	})
+	e.Backed(t, "shop")
+	clear(media)
+	run := e.RunBackup(t, "shop")
+	_, args, found := strings.Cut(run.Error, "say so with: restic ")
+	if run.State != backup.StateSuspect || !found {
+		t.Fatalf("%+v", run)
+	}
+	realtest.Restic(t, dir, backuptest.Password, strings.Fields(args)...)
+	if run := e.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged {
+		t.Errorf("%+v", run)
+	}
+}
+
 // TestResticPrunesMeanwhile removes everything that a running server counts on: the next backup stores it again.
 func TestResticPrunesMeanwhile(t *testing.T) {
 	realtest.Need(t, "restic")

@@ -35,6 +35,7 @@ type vault struct {
 	config  []byte           // the stored config of repo; under opening
 	id      atomic.Pointer[string]
 	indexed atomic.Bool // the index was loaded
+	unsaved atomic.Bool // what the last check found damaged is known to this process only: the Store did not take it
 }
 
 // identity tells vaults apart. The password is in it as a hash only.
@@ -141,6 +142,7 @@ func (v *vault) keep(r *repo.Repository, config []byte) {
 	v.repo, v.config = r, config
 	v.id.Store(&id)
 	v.indexed.Store(false)
+	v.unsaved.Store(false)
 }
 
 func (v *vault) close() {

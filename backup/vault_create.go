@@ -52,7 +52,7 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 
 // remember notes that the repository is there, and which of its packs are damaged. That this fails is no reason not to
 // back up.
-func (v *vault) remember(ctx context.Context, c *setup, id string, damaged []repo.ID) {
+func (v *vault) remember(ctx context.Context, c *setup, id string, damaged []repo.ID) error {
 	data, err := json.Marshal(memory{Location: v.location, ID: id, Seen: v.service.now().UTC(), Damaged: damaged})
 	if err == nil {
 		err = c.Store.Store(ctx, memoryKey(v.location), data)
@@ -60,6 +60,7 @@ func (v *vault) remember(ctx context.Context, c *setup, id string, damaged []rep
 	if err != nil {
 		v.base.Logger.Warn("cannot remember the repository", "error", err)
 	}
+	return err
 }
 
 // recognise compares the repository that was found with the one that is remembered.
@@ -87,7 +88,7 @@ func (v *vault) distrust(ctx context.Context, c *setup, r *repo.Repository) {
 	switch {
 	case err != nil:
 		v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
-	case m.ID == r.Config().ID:
+	case m.ID == r.Config().ID && !v.unsaved.Load():
 		r.Distrust(m.Damaged)
 	}
 }
@@ -95,21 +96,18 @@ func (v *vault) distrust(ctx context.Context, c *setup, r *repo.Repository) {
 // checked remembers the packs that a check found damaged. One that read the data knows them all; one of the structure
 // alone adds to them.
 func (v *vault) checked(ctx context.Context, c *setup, r *repo.Repository, damaged []repo.ID, readData bool) {
-	m, err := v.remembered(ctx, c)
-	if err != nil {
-		v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
-	}
-	if !readData && m.ID == r.Config().ID {
-		for _, id := range m.Damaged {
-			if !slices.Contains(damaged, id) {
-				damaged = append(damaged, id)
-			}
+	if !readData {
+		m, err := v.remembered(ctx, c)
+		if err != nil {
+			v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
+			return // what is missing or too short, writers see for themselves
+		}
+		if m.ID == r.Config().ID {
+			damaged = append(m.Damaged, slices.DeleteFunc(damaged, func(id repo.ID) bool { return slices.Contains(m.Damaged, id) })...)
 		}
 	}
 	r.Distrust(damaged)
-	if err == nil {
-		v.remember(ctx, c, r.Config().ID, damaged)
-	}
+	v.unsaved.Store(v.remember(ctx, c, r.Config().ID, damaged) != nil)
 }
 
 // missing handles a place without a repository: the rare case, in which two processes must not both make one.
