@@ -121,10 +121,11 @@ func summary(run backup.Run) string {
 	case backup.KindRestore:
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
 	}
+	hint := ""
 	if !run.ReadData {
-		return fmt.Sprintf("ok, the structure is whole; data were not read (--read-data reads them), %s", took)
+		hint = " (--read-data reads them)"
 	}
-	return fmt.Sprintf("ok, every byte read and verified, %s, %s", size(p.Bytes), took)
+	return fmt.Sprintf("ok, %s%s, %s", run.Summary, hint, took)
 }
 
 // progress shows how a run goes, until end, which may be called several times.

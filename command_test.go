@@ -134,12 +134,12 @@ func TestSummary(t *testing.T) {
 	if got, want := summary(run), "ok, 3.0 MiB read, 2.0 MiB new (1.0 MiB stored), snapshot 01234567, 1.5s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	check := backup.Run{Kind: backup.KindCheck, State: backup.StateOK}
-	if got, want := summary(check), "ok, the structure is whole; data were not read (--read-data reads them), 0s"; got != want {
+	check := backup.Run{Kind: backup.KindCheck, State: backup.StateOK, Summary: "the data were not read"}
+	if got, want := summary(check), "ok, the data were not read (--read-data reads them), 0s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	check.ReadData, check.Progress.Bytes = true, 3<<20
-	if got, want := summary(check), "ok, every byte read and verified, 3.0 MiB, 0s"; got != want {
+	check.ReadData, check.Summary = true, "every byte was verified"
+	if got, want := summary(check), "ok, every byte was verified, 0s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	run.Unchanged = true
