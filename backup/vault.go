@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"iter"
 	"os/user"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -265,37 +263,6 @@ func (v *vault) loadIndex(ctx context.Context, r *repo.Repository) error {
 		v.indexed.Store(true)
 	}
 	return v.explain(err)
-}
-
-// explain says of an error which repository it is about, where that is, and the way out.
-func (v *vault) explain(err error) error {
-	way := ""
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, repo.ErrWrongPassword):
-		way = "; correct `password` in the configuration"
-	case errors.Is(err, repo.ErrNoRepository):
-		way = "; the first backup makes it, or now: " + v.command("init")
-	case errors.Is(err, repo.ErrDamaged):
-		way = "; bring the named file back from a copy of the repository, and run: " + v.command("check")
-	}
-	at := ""
-	if !strings.Contains(err.Error(), v.location) {
-		at = " at " + v.location
-	}
-	return fmt.Errorf("repository %q%s: %w%s", v.name, at, err, way)
-}
-
-// command is a command line that does something with the repository; the name is quoted for a shell where it must be.
-func (v *vault) command(do string) string {
-	name := v.name
-	if strings.ContainsFunc(name, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
-	}) {
-		name = "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-	}
-	return "caddy backup " + do + " --repository " + name
 }
 
 // userName names the user that we run as; "" when that cannot be found out.

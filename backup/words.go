@@ -1,6 +1,13 @@
 package backup
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
 
 // plural counts things: "1 file", "12 files".
 func plural[N int | int64](n N, thing string) string {
@@ -16,4 +23,35 @@ func were[N int | int64](n N, thing string) string {
 		return plural(n, thing) + " was"
 	}
 	return plural(n, thing) + " were"
+}
+
+// explain says of an error which repository it is about, where that is, and the way out.
+func (v *vault) explain(err error) error {
+	way := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, repo.ErrWrongPassword):
+		way = "; correct `password` in the configuration"
+	case errors.Is(err, repo.ErrNoRepository):
+		way = "; the first backup makes it, or now: " + v.command("init")
+	case errors.Is(err, repo.ErrDamaged):
+		way = "; bring the named file back from a copy of the repository, and run: " + v.command("check")
+	}
+	at := ""
+	if !strings.Contains(err.Error(), v.location) {
+		at = " at " + v.location
+	}
+	return fmt.Errorf("repository %q%s: %w%s", v.name, at, err, way)
+}
+
+// command is a command line that does something with the repository; the name is quoted for a shell where it must be.
+func (v *vault) command(do string) string {
+	name := v.name
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
+	}) {
+		name = "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return "caddy backup " + do + " --repository " + name
 }
