@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
@@ -285,4 +287,41 @@ func TestBrowserPagesFit(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is wrong or in doubt fits a telephone, too.
+func TestBrowserShowsTroubles(t *testing.T) {
+	folder := backuptest.Folder{"a.txt": "hello"}
+	env := newEnv(t, withEvilJob, func(c *backup.Config) {
+		c.Jobs = append(c.Jobs, backup.Job{Name: "photos", Sources: []backup.NamedSource{{Name: "album", Kind: "files", Source: folder}}})
+	})
+	env.Backed(t, "photos")
+	delete(folder, "a.txt")
+	doubtful := env.RunBackup(t, "photos")
+	if doubtful.State != backup.StateSuspect {
+		t.Fatalf("an empty folder: %s %s", doubtful.State, doubtful.Error)
+	}
+	check, err := env.Check(t.Context(), "tester", backup.CheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Wait(t, check.ID)
+	b := newTab(t)
+	server := signedIn(t, env.Service, "otto", "")
+	show := func(names map[string]string) {
+		for name, path := range names {
+			for _, width := range []int64{360, 1200} {
+				b.looks("light", width)
+				b.do(chromedp.Navigate(server.URL + path))
+				b.fits()
+				b.shot(name + map[bool]string{true: "-narrow"}[width < 500])
+			}
+		}
+	}
+	env.DB.Fail(errors.New("pg_dump ended with exit status 1: connection to server on socket /run/postgresql/.s.PGSQL.5432 failed"))
+	env.RunBackup(t, "shop")
+	show(map[string]string{
+		"troubles": "/", "suspect-run": "/" + runAddress(doubtful.ID), "check": "/" + runAddress(check.ID),
+		"suspect": "/" + snapshotAddress("", doubtful.Snapshot), "suspect-job": "/" + jobAddress("photos"),
+	})
 }
