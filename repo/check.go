@@ -41,7 +41,8 @@ type CheckReport struct {
 	BytesRead int64     `json:"bytes_read"` // verified to the last byte
 	Problems  []Problem `json:"problems"`
 
-	// DamagedPacks are indexed packs that are missing, or hold other bytes than they should. See Distrust.
+	// DamagedPacks are indexed packs that are missing, or hold other bytes than they should, as far as they were read.
+	// See Distrust.
 	DamagedPacks []ID `json:"damaged_packs,omitempty"`
 }
 
@@ -104,9 +105,18 @@ func (c *checker) note(file, format string, args ...any) {
 // badPack is a problem of a whole pack.
 func (c *checker) badPack(id ID, format string, args ...any) {
 	c.problem(packName(id), format, args...)
+	c.distrust([]location{{Pack: id}})
+}
+
+// distrust lists packs as damaged, once each.
+func (c *checker) distrust(places []location) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.report.DamagedPacks = append(c.report.DamagedPacks, id)
+	for _, l := range places {
+		if !slices.Contains(c.report.DamagedPacks, l.Pack) {
+			c.report.DamagedPacks = append(c.report.DamagedPacks, l.Pack)
+		}
+	}
 }
 
 func (c *checker) add(p Problem) {

@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,9 @@ func (w *treeWalk) visit(ctx context.Context, id ID, path string) {
 	nodes, err := w.load(ctx, id)
 	if err != nil {
 		w.c.problem(path+"/", "folder cannot be read: %v", err)
+		if errors.Is(err, ErrDamaged) {
+			w.c.distrust(w.c.repo.index.copies(TreeBlob, id))
+		}
 		return
 	}
 	for i := range nodes {

@@ -457,6 +457,9 @@ func TestDamagedPackIsStoredAgain(t *testing.T) {
 	for _, name := range storagetest.Names(t, st, "data") {
 		storagetest.Flip(t, st, name, 1000)
 	}
+	if report, err := r.Check(t.Context(), repo.CheckOptions{}); err != nil || len(report.DamagedPacks) != 1 {
+		t.Errorf("a check of the structure, which reads trees: %v, %+v", err, report)
+	}
 	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
 	if err != nil || len(report.DamagedPacks) != 2 {
 		t.Fatalf("check: %v, %+v", err, report)
