@@ -6,11 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 
@@ -44,6 +44,7 @@ type App struct {
 	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
 	held    bool          // we hold a reference to it
 	detach  func()        // undoes Start; nil when there is nothing to undo
+	log     *zap.Logger
 }
 
 // Repository says where snapshots go and how they are kept there.
@@ -98,6 +99,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision loads the guests and prepares the configuration. It opens no repository and no connection, so that
 // `caddy validate` is free of effects.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
 	if err := a.configure(ctx); err != nil {
 		return err
 	}
@@ -122,6 +124,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("starting backup: %w", err)
 	}
 	a.detach = detach
+	a.log.Info("ready to back up", zap.Int("jobs", len(a.config.Jobs)), zap.Int("repositories", len(a.config.Repositories)))
 	return nil
 }
 
@@ -174,12 +177,12 @@ func (a *App) endRunsEarly(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	return app.(*caddyevents.App).On("stopping", exitHandler{a, ctx.Slogger()})
+	return app.(*caddyevents.App).On("stopping", exitHandler{a, a.log})
 }
 
 type exitHandler struct {
 	app *App
-	log *slog.Logger
+	log *zap.Logger
 }
 
 // Handle is told of reloads, too; then there is nothing to do.
@@ -187,7 +190,7 @@ func (h exitHandler) Handle(context.Context, caddy.Event) error {
 	if caddy.Exiting() {
 		go func() {
 			if err := h.app.service.Destruct(); err != nil {
-				h.log.Error("ending runs", "error", err)
+				h.log.Error("ending runs", zap.Error(err))
 			}
 		}()
 	}
