@@ -28,7 +28,7 @@ func (b *backupRun) suspicions() suspicion {
 			all = append(all, fmt.Sprintf("folder %s is empty, and what it held in the last good snapshot (%s) cannot be read", p.Name,
 				b.parent.ID.Short()))
 		case before != nil && before.Files > 0:
-			all = append(all, fmt.Sprintf("folder %s is empty, and had %s in the last good snapshot (%s); is the disk mounted?", p.Name,
+			all = append(all, fmt.Sprintf("folder %s is empty, and had %s in the last good snapshot %s (is its disk mounted?)", p.Name,
 				plural(before.Files, "file"), b.parent.ID.Short()))
 		}
 	}
@@ -40,5 +40,5 @@ func (s suspicion) about(id repo.ID) suspicion {
 	if s == nil {
 		return nil
 	}
-	return append(slices.Clip(s), fmt.Sprintf("if that is as it should be, say so with: restic tag --remove %s %s", tagSuspect, id.Short()))
+	return append(slices.Clip(s), fmt.Sprintf("if it is right as it is, say so with: restic tag --remove %s %s", tagSuspect, id.Short()))
 }

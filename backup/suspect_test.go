@@ -29,8 +29,8 @@ func TestSuspect(t *testing.T) {
 		clear(media)
 		for range 2 {
 			run := e.RunBackup(t, "shop")
-			want := "folder media is empty, and had 2 files in the last good snapshot (" + good.ID[:8] + "); is the disk mounted?; " +
-				"if that is as it should be, say so with: restic tag --remove suspect " + run.Snapshot[:8]
+			want := "folder media is empty, and had 2 files in the last good snapshot " + good.ID[:8] + " (is its disk mounted?); " +
+				"if it is right as it is, say so with: restic tag --remove suspect " + run.Snapshot[:8]
 			if run.State != backup.StateSuspect || run.Error != want || run.Unchanged || !strings.HasPrefix(run.Summary, "snapshot "+run.Snapshot[:8]+" was made: ") {
 				t.Fatalf("%+v", run)
 			}

@@ -141,10 +141,7 @@ func (s *SQLite) dump(ctx context.Context, w io.Writer, t *backup.Task) (backup.
 		return backup.Facts{}, err
 	}
 	facts := backup.Facts{Engine: "SQLite " + snap.version, Source: "database " + s.path}
-	note := func(text string) {
-		t.Log.Warn(text)
-		facts.Notes = append(facts.Notes, text)
-	}
+	note := func(text string) { facts.Notes = append(facts.Notes, text) } // the run logs them
 	for _, text := range snap.concerns(s.path, info, unused) {
 		note(text)
 	}
