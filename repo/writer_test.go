@@ -72,6 +72,22 @@ func write(ctx context.Context, r *repo.Repository, files content) (repo.Snapsho
 	return w.Commit(repo.Snapshot{Time: time.Now(), Paths: []string{"/test"}, Hostname: "here", Tags: []string{"t"}})
 }
 
+// newWriter starts a snapshot under a lock; both are given up when the test ends.
+func newWriter(t testing.TB, r *repo.Repository) *repo.Writer {
+	t.Helper()
+	lock, err := r.Lock(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Unlock() })
+	w, err := r.NewWriter(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Abort)
+	return w
+}
+
 func writeInto(d *repo.Dir, prefix string, files content) error {
 	for _, path := range slices.Sorted(mapKeys(files)) {
 		name, below := strings.CutPrefix(path, prefix)
@@ -252,16 +268,7 @@ func TestSecondBackupStoresNothing(t *testing.T) {
 
 func TestSumAndOnFile(t *testing.T) {
 	r := initRepo(t, new(storage.Memory), repo.Options{})
-	lock, err := r.Lock(t.Context(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Unlock()
-	w, err := r.NewWriter(lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
+	w := newWriter(t, r)
 	files := sampleFiles()
 	folder, _ := w.Root().Mkdir(repo.Node{Name: "part"})
 	var told []string
@@ -285,13 +292,7 @@ func TestSumAndOnFile(t *testing.T) {
 
 func TestReadFrom(t *testing.T) {
 	r := initRepo(t, new(storage.Memory), repo.Options{})
-	lock, _ := r.Lock(t.Context(), false)
-	defer lock.Unlock()
-	w, err := r.NewWriter(lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
+	w := newWriter(t, r)
 	data := text(3, 9<<20)
 	for i, src := range []io.Reader{
 		bytes.NewReader(data), iotest.DataErrReader(bytes.NewReader(data)), iotest.HalfReader(bytes.NewReader(data)),
@@ -331,14 +332,8 @@ func TestMistakesMakeNoSnapshot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := initRepo(t, new(storage.Memory), repo.Options{})
-			lock, _ := r.Lock(t.Context(), false)
-			defer lock.Unlock()
-			w, err := r.NewWriter(lock)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.Abort()
-			err = mistake(w.Root())
+			w := newWriter(t, r)
+			err := mistake(w.Root())
 			if err == nil {
 				_, err = w.Commit(repo.Snapshot{Time: time.Now()})
 			}
@@ -480,16 +475,7 @@ func TestDamagedPackIsStoredAgain(t *testing.T) {
 func TestCommitNeedsTheLock(t *testing.T) {
 	st := new(storage.Memory)
 	r := initRepo(t, st, repo.Options{})
-	lock, err := r.Lock(t.Context(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Unlock()
-	w, err := r.NewWriter(lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
+	w := newWriter(t, r)
 	for _, name := range storagetest.Names(t, st, "locks") {
 		storagetest.Remove(t, st, name)
 	}
