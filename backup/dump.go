@@ -111,7 +111,11 @@ func (b *backupRun) dumpFolder(ctx context.Context, p sourcePart, m *ManifestPar
 	if !ok {
 		return fmt.Errorf("a source of kind %s cannot dump folders", p.source.Kind)
 	}
-	root, err := source.Root(p.Part)
+	var root repo.Node
+	err := b.guard(ctx, "look at "+p.Name, func() (err error) { // a dead network disk would hold us for ever
+		root, err = source.Root(p.Part)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -169,8 +169,15 @@ func appendEvent(f *os.File, e event) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(line, '\n'))
-	return err
+	end, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(line, '\n')); err != nil { // half a line would swallow the next event
+		_, seekErr := f.Seek(end, io.SeekStart)
+		return errors.Join(err, f.Truncate(end), seekErr)
+	}
+	return nil
 }
 
 // lockJournal tells the journal of the locks in one repository.
