@@ -315,7 +315,7 @@ func TestIndexRefuses(t *testing.T) {
 		file(`"type":"data","offset":0,"length":40,"uncompressed_length":0`):                    1,
 		file(`"length":32,"type":"tree","future":[{}],"offset":4294967263`):                     1,
 		file(`"type":"data","offset":0,"length":16777248`):                                      1,
-		file(`"type":"tree","offset":0,"length":400,"uncompressed_length":268435456`) + "\n":     1,
+		file(`"type":"tree","offset":0,"length":400,"uncompressed_length":268435456`) + "\n":    1,
 		file(`"type":"data", "offset":0, "length":40, "uncompressed_length":16777216`) + "\r\n": 1,
 	} {
 		if s, err := decodeIndex([]byte(text), 2); err != nil || s.len() != blobs {
