@@ -407,7 +407,8 @@ func BenchmarkWriter(b *testing.B) {
 
 // TestGivenUpBackupIsNotLost: what a backup had stored when it was given up, the next one finds.
 func TestGivenUpBackupIsNotLost(t *testing.T) {
-	r := initRepo(t, new(storage.Memory), repo.Options{PackSize: 4 << 20})
+	st := new(storage.Memory)
+	r := initRepo(t, st, repo.Options{PackSize: 4 << 20})
 	data := noise(24 << 20)
 	lock, err := r.Lock(t.Context(), false)
 	if err != nil {
@@ -424,20 +425,23 @@ func TestGivenUpBackupIsNotLost(t *testing.T) {
 	if _, err := f.Write(data); err != nil {
 		t.Fatal(err)
 	}
+	for len(storagetest.Names(t, st, "data")) < 2 { // they are on their way: more than the budget was written
+		time.Sleep(time.Millisecond)
+	}
 	w.Abort()
 	if err := lock.Unlock(); err != nil {
 		t.Fatal(err)
 	}
 	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: true})
-	if err != nil || report.Errors() > 0 || report.Packs < 3 {
+	if err != nil || report.Errors() > 0 || report.Packs < 2 {
 		t.Errorf("check: %v, %+v", err, report)
 	}
 	s, err := write(t.Context(), r, content{"dump": data})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Summary.DataAdded > 12<<20 {
-		t.Errorf("%d bytes were stored again", s.Summary.DataAdded)
+	if again := int64(s.Summary.DataAdded); again > int64(len(data))-report.Bytes+(64<<10) { // and a tree, and what frames add
+		t.Errorf("%d bytes were stored again, though %d were there", again, report.Bytes)
 	}
 }
 
