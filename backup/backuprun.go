@@ -50,7 +50,7 @@ func (b *backupRun) do(ctx context.Context) error {
 	if b.repo, err = b.vault.open(ctx, b.setup, createFirst); err != nil {
 		return because(ctx, err)
 	}
-	lock, unlock, err := b.vault.lock(ctx, b.repo, b.runner)
+	lock, unlock, err := b.vault.lock(ctx, b.repo, b.runner, false)
 	if err != nil {
 		return because(ctx, err)
 	}

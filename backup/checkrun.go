@@ -15,29 +15,18 @@ const maxFindings = 1000
 
 // checkRun checks a repository, under a shared lock: backups may go on beside it.
 type checkRun struct {
-	*runner
-	vault *vault
+	repositoryRun
 }
 
 func (c checkRun) do(ctx context.Context) error {
-	ctx, stop := c.begin(ctx, DefaultTimeout)
-	defer stop()
-	c.setStep("opening the repository")
-	r, err := c.vault.open(ctx, c.setup, createNever)
-	if err != nil {
-		return because(ctx, err)
-	}
-	lock, unlock, err := c.vault.lock(ctx, r, c.runner)
-	if err != nil {
-		return because(ctx, err)
-	}
-	defer unlock()
-	report, err := r.Check(lock.Context(), c.options())
-	if err != nil {
-		return because(lock.Context(), c.vault.explain(err))
-	}
-	c.vault.checked(lock.Context(), c.setup, r, report.DamagedPacks, c.run.ReadData)
-	return c.judge(report)
+	return c.locked(ctx, false, func(ctx context.Context, r *repo.Repository, _ *repo.Lock) error {
+		report, err := r.Check(ctx, c.options())
+		if err != nil {
+			return err
+		}
+		c.vault.checked(ctx, c.setup, r, report.DamagedPacks, c.run.ReadData)
+		return c.judge(report)
+	})
 }
 
 func (c checkRun) options() repo.CheckOptions {
@@ -72,8 +61,7 @@ func (c checkRun) judge(report *repo.CheckReport) error {
 		"bytes_read", report.BytesRead, "errors", report.Errors(), "notes", len(report.Problems)-report.Errors())
 	for _, p := range report.Problems {
 		if p.Error {
-			return fmt.Errorf("repository %q at %s: %s found, the first: %s %s", c.vault.name, c.vault.location,
-				were(report.Errors(), "error"), p.File, p.Text)
+			return fmt.Errorf("%s found, the first: %s %s", were(report.Errors(), "error"), p.File, p.Text)
 		}
 	}
 	return nil

@@ -84,7 +84,7 @@ func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, er
 	}
 	clash := func(r Run) bool { return r.Kind == KindCheck && r.Repository == v.name }
 	run, err := s.start(c, by, Run{Kind: KindCheck, Repository: v.name, ReadData: q.ReadData}, clash, func(ctx context.Context, r *runner) error {
-		return checkRun{r, v}.do(ctx)
+		return checkRun{repositoryRun{r, v}}.do(ctx)
 	})
 	if err == nil {
 		s.audit(by, "check asked for", "repository", v.name, "read_data", q.ReadData, "run", run.ID)

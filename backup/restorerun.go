@@ -83,7 +83,7 @@ func (x *restoreRun) do(ctx context.Context) error {
 	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
 		return because(ctx, err)
 	}
-	lock, unlock, err := x.vault.lock(ctx, x.repo, x.runner)
+	lock, unlock, err := x.vault.lock(ctx, x.repo, x.runner, false)
 	if err != nil {
 		return because(ctx, err)
 	}

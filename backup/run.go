@@ -61,7 +61,14 @@ const (
 	KindBackup  Kind = "backup"
 	KindRestore Kind = "restore"
 	KindCheck   Kind = "check"
+	KindForget  Kind = "forget" // what retention says, and the deletion of single snapshots
+	KindPrune   Kind = "prune"
+	KindRepair  Kind = "repair"
+	KindImport  Kind = "import"
 )
+
+// Kinds are all kinds of runs.
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindPrune, KindRepair, KindImport}
 
 // State is where a run stands.
 type State string

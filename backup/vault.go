@@ -170,9 +170,9 @@ func (v *vault) hint(err error) error {
 	return fmt.Errorf("%w; one was generated for this place, it is in %s", err, path)
 }
 
-// lock takes a shared lock, once own leftovers are away, and returns the func that gives it up. While somebody else
-// holds an exclusive one it waits, and says so in the run's step.
-func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (_ *repo.Lock, unlock func(), err error) {
+// lock takes a lock, once own leftovers are away, and returns the func that gives it up. While somebody else is in the
+// way it waits, and says so in the run's step.
+func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclusive bool) (_ *repo.Lock, unlock func(), err error) {
 	journal := v.service.journal
 	left := lockJournal{journal, v.location}
 	if err := left.removeLeft(ctx, r, journal.enter(v.location)); err != nil {
@@ -186,7 +186,7 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (_ *r
 	if err := journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
 		run.log.Warn("cannot clean up behind a dead process", "error", err)
 	}
-	lock, err := v.await(ctx, r, run)
+	lock, err := v.await(ctx, r, run, exclusive)
 	if err != nil {
 		return nil, nil, v.explain(err)
 	}
@@ -199,10 +199,10 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner) (_ *r
 }
 
 // await takes the lock as soon as nobody is in the way, for a while.
-func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner) (*repo.Lock, error) {
+func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner, exclusive bool) (*repo.Lock, error) {
 	s := v.service
 	for waited := time.Duration(0); ; waited += s.lockPoll {
-		lock, err := r.Lock(ctx, false)
+		lock, err := r.Lock(ctx, exclusive)
 		locked, isLocked := errors.AsType[*repo.LockedError](err)
 		if !isLocked || waited >= s.lockWait {
 			return lock, err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -48,10 +49,8 @@ func (a *API) runs(c *call) error {
 		return err
 	}
 	kind := backup.Kind(c.query("kind"))
-	switch kind {
-	case "", backup.KindBackup, backup.KindRestore, backup.KindCheck:
-	default:
-		return fmt.Errorf("%w kind: %q is none of backup, restore, check", backup.ErrInvalid, kind)
+	if kind != "" && !slices.Contains(backup.Kinds, kind) {
+		return fmt.Errorf("%w kind: %q is none of %v", backup.ErrInvalid, kind, backup.Kinds)
 	}
 	runs, err := c.service.Runs(c.r.Context(), backup.RunFilter{Job: c.query("job"), Kind: kind, Limit: limit})
 	return c.answer(runList{len(runs), each(runs, presentRun)}, err)

@@ -162,11 +162,11 @@ func (p *pages) run(c *call) error {
 
 // title names a run: "Backup of shop", "Check of default".
 func title(r backup.Run) string {
-	words := map[backup.Kind]string{backup.KindBackup: "Backup", backup.KindRestore: "Restore", backup.KindCheck: "Check"}
+	word := strings.ToUpper(string(r.Kind[:1])) + string(r.Kind[1:])
 	if r.Job != "" {
-		return words[r.Kind] + " of " + r.Job
+		return word + " of " + r.Job
 	}
-	return words[r.Kind] + " of " + r.Repository
+	return word + " of " + r.Repository
 }
 
 func speed(r backup.Run, now time.Time) int64 {
