@@ -42,7 +42,7 @@ quickstart: ## the main job on a small shop, in a minute
 bench: ## measure beside restic; writes bench/README.md
 	go run ./bench -out bench/README.md
 
-soak: ## every fuzz target for FUZZTIME (60s) each, then all tests COUNT (5) times in random order
+soak: ## every fuzz target for FUZZTIME (60s) each, then all tests COUNT (5) times in random order, the long ones (SOAK=1) too
 	scripts/soak
 
 clean:
