@@ -114,7 +114,7 @@ func (r *Repository) configure(ctx caddy.Context, name, dataDir string) (backup.
 	if !ok {
 		return c, fmt.Errorf("storage: %T is not a storage for backups", mod)
 	}
-	c.Storage = st
+	c.Storage = storage.Reliable(st, ctx.Slogger().With("repository", name))
 	return c, nil
 }
 
