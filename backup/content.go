@@ -109,7 +109,7 @@ type Opened struct {
 	Snapshot Snapshot
 	Media    string // MIME type
 	Filename string // for people who save it: <job>_<date>_<time>Z.<part>
-	ETag     string // strong, quoted, from the content
+	Version  string // of the content: another content has another one. Made of letters and digits
 }
 
 var _ io.Reader = (*Opened)(nil)
@@ -146,7 +146,7 @@ const defaultMedia = "application/octet-stream"
 // describe fills in what a download says about the file.
 func (o *Opened) describe(ctx context.Context, r *repo.Repository, s repo.Snapshot) {
 	o.Media, o.Filename = defaultMedia, o.Name
-	o.ETag = `"` + o.ContentID().String() + `"`
+	o.Version = o.ContentID().String()
 	job := jobOf(s)
 	if job == "" || o.Path != "/"+job+"/"+o.Name {
 		return
@@ -165,7 +165,7 @@ func (o *Opened) describe(ctx context.Context, r *repo.Repository, s repo.Snapsh
 		return
 	}
 	o.Filename = job + "_" + s.Time.UTC().Format("2006-01-02_15-04-05") + "Z." + p.Name
-	o.SHA256, o.ETag = p.SHA256, `"`+p.SHA256+`"`
+	o.SHA256, o.Version = p.SHA256, p.SHA256
 	if p.Media != "" {
 		o.Media = p.Media
 	}

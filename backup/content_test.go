@@ -117,18 +117,18 @@ func TestOpen(t *testing.T) {
 			if o.Media != c.media || o.Filename != c.filename || c.content != "" && string(data) != c.content || o.File.Size() != int64(len(data)) {
 				t.Errorf("%+v: %q", o, data)
 			}
-			if len(o.ETag) != 66 || tags[o.ETag] || o.Snapshot.ID != s.ID {
+			if len(o.Version) != 64 || tags[o.Version] || o.Snapshot.ID != s.ID {
 				t.Errorf("%+v", o)
 			}
-			tags[o.ETag] = true
+			tags[o.Version] = true
 		}
 		// The same content has the same ETag in the next snapshot.
 		next := e.Backed(t, "shop")
 		for _, path := range []string{"db.sql", "media/2.jpg"} {
 			o := must(e.Open(t.Context(), "", next.ID, path))(t)
 			o.Close()
-			if !tags[o.ETag] {
-				t.Errorf("%s: %s", path, o.ETag)
+			if !tags[o.Version] {
+				t.Errorf("%s: %s", path, o.Version)
 			}
 		}
 		for path, want := range map[string]error{"nothing": repo.ErrNotFound, "media": repo.ErrIsFolder, "": repo.ErrIsFolder} {

@@ -50,7 +50,7 @@ func TestDownload(t *testing.T) {
 	for name, want := range map[string]string{
 		"Content-Type":            "application/sql",
 		"Content-Length":          fmt.Sprint(len(data)),
-		"Etag":                    fmt.Sprintf(`"%x"`, sum),
+		"Etag":                    fmt.Sprintf(`"cb-%x"`, sum),
 		"Repr-Digest":             "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":",
 		"Accept-Ranges":           "bytes",
 		"Cache-Control":           "private, no-cache, no-transform",
