@@ -20,6 +20,7 @@ var (
 	ErrAmbiguous     = errors.New("ambiguous")                 // a prefix fits several snapshots
 	ErrIsFolder      = errors.New("is a folder")               // a file was wanted
 	ErrNotFolder     = errors.New("is not a folder")           // a folder was wanted
+	ErrNoSnapshots   = errors.New("no snapshots")              // a prune would delete everything
 )
 
 // LockedError says who holds the locks that are in the way. errors.Is(err, ErrLocked) holds for it.

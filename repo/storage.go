@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // Storage keeps the files of one repository: a flat set of named, immutable byte strings. It knows nothing of their
@@ -30,4 +31,8 @@ type Storage interface {
 type FileInfo struct {
 	Name string // as in Storage: relative to the repository, "data/ab/abcd…"
 	Size int64  // bytes
+
+	// ModTime is when the storage wrote the file, by its own clock; the zero time when it cannot tell. Only times of one
+	// storage can be compared with each other.
+	ModTime time.Time
 }

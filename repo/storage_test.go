@@ -72,7 +72,7 @@ func (d dirStorage) List(ctx context.Context, dir string) iter.Seq2[FileInfo, er
 				return nil // vanished
 			}
 			name := filepath.ToSlash(strings.TrimPrefix(p, d.root+string(filepath.Separator)))
-			if !yield(FileInfo{name, i.Size()}, nil) {
+			if !yield(FileInfo{name, i.Size(), i.ModTime()}, nil) {
 				return fs.SkipAll
 			}
 			return nil

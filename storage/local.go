@@ -193,7 +193,7 @@ func walk(ctx context.Context, p, name string, depth int, yield func(repo.FileIn
 				return err
 			}
 		case fi.Mode().IsRegular() && !isTemp(e.Name()):
-			if !yield(repo.FileInfo{Name: subName, Size: fi.Size()}) {
+			if !yield(repo.FileInfo{Name: subName, Size: fi.Size(), ModTime: fi.ModTime()}) {
 				return errStopped
 			}
 		}

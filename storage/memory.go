@@ -8,14 +8,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // Memory keeps a repository in memory, for tests and examples. The zero value is ready to use.
 type Memory struct {
+	Now func() time.Time // the clock that its files bear; default time.Now
+
 	mu    sync.RWMutex
-	files map[string][]byte // never changed in place
+	files map[string]memoryFile
+}
+
+type memoryFile struct {
+	data    []byte // never changed in place
+	written time.Time
 }
 
 var _ repo.Storage = (*Memory)(nil)
@@ -31,9 +39,13 @@ func (m *Memory) Put(ctx context.Context, name string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.files == nil {
-		m.files = map[string][]byte{}
+		m.files = map[string]memoryFile{}
 	}
-	m.files[name] = slices.Clone(data)
+	now := m.Now
+	if now == nil {
+		now = time.Now
+	}
+	m.files[name] = memoryFile{slices.Clone(data), now()}
 	return nil
 }
 
@@ -43,7 +55,8 @@ func (m *Memory) Get(ctx context.Context, name string, off, n int64) ([]byte, er
 		return nil, err
 	}
 	m.mu.RLock()
-	data, ok := m.files[name]
+	file, ok := m.files[name]
+	data := file.data
 	m.mu.RUnlock()
 	if !ok {
 		return nil, fmt.Errorf("read %s: %w", name, fs.ErrNotExist)
@@ -85,9 +98,9 @@ func (m *Memory) below(prefix string) []repo.FileInfo {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var files []repo.FileInfo
-	for name, data := range m.files {
+	for name, f := range m.files {
 		if strings.HasPrefix(name, prefix) {
-			files = append(files, repo.FileInfo{Name: name, Size: int64(len(data))})
+			files = append(files, repo.FileInfo{Name: name, Size: int64(len(f.data)), ModTime: f.written})
 		}
 	}
 	return files

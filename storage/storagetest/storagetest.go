@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -30,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) repo.Storage) {
 		{"Missing", testMissing},
 		{"List", testList},
 		{"ListStopped", testListStopped},
+		{"ModTime", testModTime},
 		{"Delete", testDelete},
 		{"DataIsCopied", testDataIsCopied},
 		{"IllegalNames", testIllegalNames},
@@ -182,6 +184,37 @@ func testListStopped(t *testing.T, st repo.Storage) {
 	}
 	if got := Names(t, st, ""); len(got) != 0 {
 		t.Errorf("left: %q", got)
+	}
+}
+
+// testModTime: the times of one storage agree with each other, to a few seconds. Its clock may show any other time than
+// ours, and it may have none.
+func testModTime(t *testing.T, st repo.Storage) {
+	written := func(name string) time.Time {
+		t.Helper()
+		Write(t, st, name, []byte(name))
+		for fi, err := range st.List(context.Background(), "locks") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fi.Name == name {
+				return fi.ModTime
+			}
+		}
+		t.Fatalf("%s is not listed", name)
+		return time.Time{}
+	}
+	start := time.Now()
+	first, second := written("locks/"+id(1)), written("locks/"+id(2))
+	again := written("locks/" + id(1)) // being replaced counts as being written
+	const coarse = 2 * time.Second
+	for _, later := range []time.Time{second, again} {
+		if later.IsZero() != first.IsZero() {
+			t.Errorf("one file has a time and another has none: %v, %v", first, later)
+		}
+		if d := later.Sub(first); d < -coarse || d > time.Since(start)+coarse {
+			t.Errorf("files written within %s of each other bear times that are %s apart", time.Since(start), d)
+		}
 	}
 }
 
