@@ -15,6 +15,7 @@ const (
 	tagOurs    = "caddy-backup"
 	tagRun     = "run-"
 	tagSuspect = "suspect" // a person who removes it says that the snapshot is good
+	tagKeep    = "keep"    // pinned: neither retention nor restic's forget with --keep-tag keep removes it
 )
 
 // SnapshotQuery selects snapshots.

@@ -1,0 +1,170 @@
+package backup
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// Retention says which snapshots of a job stay. Its rules choose first, those of restic's forget; without any rule all
+// are chosen. Then the limits remove the oldest until they hold. What neither touches: pinned snapshots, which no
+// limit counts either, the newest good one, those dated in the future. A suspect one never takes the place of a good one.
+type Retention struct {
+	// Counts of the newest snapshots that stay, one for each hour, day and so on that has any; 0 is no such rule.
+	Last    int `json:"last,omitempty"`
+	Hourly  int `json:"hourly,omitempty"`
+	Daily   int `json:"daily,omitempty"`
+	Weekly  int `json:"weekly,omitempty"`
+	Monthly int `json:"monthly,omitempty"`
+	Yearly  int `json:"yearly,omitempty"`
+
+	// Before the newest snapshot: all within the period stay, or one for each hour, day and so on in it.
+	Within        Period `json:"within,omitzero"`
+	WithinHourly  Period `json:"within_hourly,omitzero"`
+	WithinDaily   Period `json:"within_daily,omitzero"`
+	WithinWeekly  Period `json:"within_weekly,omitzero"`
+	WithinMonthly Period `json:"within_monthly,omitzero"`
+	WithinYearly  Period `json:"within_yearly,omitzero"`
+
+	// Snapshots with all tags of one of these lists stay.
+	Tags [][]string `json:"tags,omitempty"`
+
+	// What stays at most; 0 is no limit. The size is that of the files, as restored.
+	LimitCount int    `json:"limit_count,omitempty"`
+	LimitSize  int64  `json:"limit_size,omitempty"` // bytes
+	LimitAge   Period `json:"limit_age,omitzero"`
+
+	// Applied only when somebody asks for it, never by itself after a backup.
+	Manual bool `json:"manual,omitempty"`
+}
+
+// check refuses what makes no sense, and what says nothing.
+func (p *Retention) check() error {
+	for i, n := range []int{p.Last, p.Hourly, p.Daily, p.Weekly, p.Monthly, p.Yearly} {
+		if n < Unlimited {
+			return fmt.Errorf("%w: retention %s %d: the count must be more than 0, or unlimited", ErrInvalid, ruleNames[i], n)
+		}
+	}
+	if p.LimitCount < 0 || p.LimitSize < 0 {
+		return fmt.Errorf("%w: a limit of retention must be more than 0", ErrInvalid)
+	}
+	for _, tags := range p.Tags {
+		if len(tags) == 0 {
+			return fmt.Errorf("%w: retention tag names no tag", ErrInvalid)
+		}
+	}
+	if !p.hasRule() && p.LimitCount == 0 && p.LimitSize == 0 && p.LimitAge == (Period{}) {
+		return fmt.Errorf("%w: retention says nothing: add a rule such as daily 14, or leave it out to keep everything", ErrInvalid)
+	}
+	return nil
+}
+
+func (p *Retention) hasRule() bool {
+	return len(p.Tags) > 0 || p.Within != (Period{}) || len(p.rules(time.Time{})) > 0
+}
+
+// fate is what becomes of a snapshot, and why.
+type fate struct {
+	keep    bool
+	reasons []string
+}
+
+// decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
+// alone were good: so it takes no good one's place, and goes when good ones as new as it go.
+func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
+	fates := make([]fate, len(group))
+	var good, doubtful []int
+	for i, s := range group {
+		switch {
+		case s.Time.After(now):
+			fates[i] = fate{true, []string{"dated in the future"}}
+		case slices.Contains(s.Tags, tagSuspect):
+			doubtful = append(doubtful, i)
+		default:
+			good = append(good, i)
+		}
+	}
+	judge := func(some []int) []fate {
+		list := make([]repo.Snapshot, len(some))
+		for k, i := range some {
+			list[k] = group[i]
+		}
+		return p.apply(list, now, zone)
+	}
+	for k, f := range judge(good) {
+		fates[good[k]] = f
+	}
+	for _, i := range doubtful {
+		at, _ := slices.BinarySearch(good, i)
+		fates[i] = judge(slices.Insert(slices.Clone(good), at, i))[at]
+	}
+	return fates
+}
+
+// apply has the rules choose among snapshots, newest first, and then the limits remove.
+func (p *Retention) apply(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
+	fates := make([]fate, len(group))
+	chosen := p.choose(group, now, zone)
+	for i, s := range group {
+		reasons := chosen[i]
+		if !p.hasRule() {
+			reasons = []string{"within the limits"}
+		}
+		if pinned(s) {
+			reasons = append([]string{"pinned"}, reasons...)
+		}
+		if len(reasons) == 0 && i == 0 {
+			reasons = []string{"the newest one"}
+		}
+		fates[i] = fate{true, reasons}
+		if len(reasons) == 0 {
+			fates[i] = fate{false, []string{"no rule keeps it"}}
+		}
+	}
+	p.limit(group, fates, now)
+	return fates
+}
+
+// limit removes the oldest of what was chosen until all limits hold; never the newest one.
+func (p *Retention) limit(group []repo.Snapshot, fates []fate, now time.Time) {
+	count, size, over := 0, int64(0), ""
+	for i, s := range group {
+		if !fates[i].keep || pinned(s) {
+			continue
+		}
+		count, size = count+1, size+sizeOf(s)
+		if over == "" {
+			over = p.exceeded(count, size, s.Time, now)
+		}
+		if over != "" && i > 0 {
+			fates[i] = fate{false, []string{over}}
+		}
+	}
+}
+
+// exceeded names the limit that so many snapshots, of so many bytes, the oldest of this time, are beyond; "" for none.
+func (p *Retention) exceeded(count int, size int64, oldest, now time.Time) string {
+	switch {
+	case p.LimitCount > 0 && count > p.LimitCount:
+		return fmt.Sprintf("beyond limit count %d", p.LimitCount)
+	case p.LimitSize > 0 && size > p.LimitSize:
+		return "beyond limit size " + humanize.IBytes(uint64(p.LimitSize))
+	case p.LimitAge != (Period{}) && !oldest.After(p.LimitAge.before(now)):
+		return "beyond limit age " + p.LimitAge.String()
+	}
+	return ""
+}
+
+func pinned(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagKeep) }
+
+// sizeOf is the size of all files in a snapshot, in bytes; 0 when it does not say.
+func sizeOf(s repo.Snapshot) int64 {
+	if s.Summary == nil {
+		return 0
+	}
+	return int64(s.Summary.TotalBytesProcessed)
+}
