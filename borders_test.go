@@ -30,7 +30,7 @@ var (
 	forRepo   = []string{"github.com/klauspost/compress/zstd", "github.com/minio/sha256-simd", "golang.org/x/crypto/", "golang.org/x/sync/", "golang.org/x/sys/"}
 	forEngine = []string{"github.com/dustin/go-humanize", "golang.org/x/sync/", "golang.org/x/sys/"}
 	forFiles  = []string{"github.com/bmatcuk/doublestar/", "golang.org/x/sys/"}
-	forTests  = []string{"go.uber.org/goleak", "golang.org/x/sys/"}
+	forTests  = []string{"go.uber.org/goleak", "golang.org/x/sys/", "pgregory.net/rapid"}
 )
 
 // borders has one line for every folder with Go files. ARCHITECTURE.md draws the same.
