@@ -19,6 +19,8 @@ var (
 	ErrNotFound      = errors.New("not found")                 // no such snapshot or path
 	ErrAmbiguous     = errors.New("ambiguous")                 // a prefix fits several snapshots
 	ErrIsFolder      = errors.New("is a folder")               // a file was wanted
+	ErrKeyNeeded     = errors.New("key is needed")             // without it nobody could open the repository any more
+	ErrTooManyKeys   = errors.New("too many keys")             // another password would not be tried any more
 	ErrNotFolder     = errors.New("is not a folder")           // a folder was wanted
 	ErrNoSnapshots   = errors.New("no snapshots")              // a prune would delete everything
 )
@@ -60,9 +62,9 @@ func (e *LockedError) Error() string {
 		sep = "; "
 	}
 	if len(e.Unreadable) > 0 {
-		b.WriteString("; wait until it is done, or, if nobody works with the repository, run: restic unlock --remove-all")
+		b.WriteString("; wait until it is done, or, if nobody works with the repository, remove all locks")
 	} else {
-		b.WriteString("; wait until it is done, or, if it is dead, run: restic unlock")
+		b.WriteString("; wait until it is done, or, if it is dead, unlock the repository")
 	}
 	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"path"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/scrypt"
@@ -57,8 +58,8 @@ func (c KDF) derive(password, salt []byte) (*masterKey, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	if len(salt) != saltSize {
-		return nil, fmt.Errorf("%w: the salt has %d bytes instead of %d", ErrUnsupported, len(salt), saltSize)
+	if err := checkSalt(salt); err != nil {
+		return nil, err
 	}
 	b, err := scrypt.Key(password, salt, c.N, c.R, c.P, 64)
 	if err != nil {
@@ -124,18 +125,37 @@ func newKeyFile(k *masterKey, password []byte, o Options) ([]byte, error) {
 	return data, err
 }
 
+// parseKeyFile reads the JSON of a key file. It refuses what no password could open, without computing anything.
+func parseKeyFile(data []byte) (keyFile, error) {
+	var f keyFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return f, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if f.KDF != "scrypt" {
+		return f, fmt.Errorf("%w kind of key %q", ErrUnsupported, f.KDF)
+	}
+	if len(f.Data) <= overhead {
+		return f, fmt.Errorf("%w: there is no master key in it", ErrDamaged)
+	}
+	if err := (KDF{f.N, f.R, f.P}).validate(); err != nil {
+		return f, err
+	}
+	return f, checkSalt(f.Salt)
+}
+
+func checkSalt(salt []byte) error {
+	if len(salt) != saltSize {
+		return fmt.Errorf("%w: the salt has %d bytes instead of %d", ErrUnsupported, len(salt), saltSize)
+	}
+	return nil
+}
+
 // openKeyFile opens the bytes of a key file with a password. A password that does not fit is ErrWrongPassword; a file
 // that no password could open is ErrDamaged or ErrUnsupported.
 func openKeyFile(data, password []byte) (*masterKey, error) {
-	var f keyFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if f.KDF != "scrypt" {
-		return nil, fmt.Errorf("%w kind of key %q", ErrUnsupported, f.KDF)
-	}
-	if len(f.Data) <= overhead {
-		return nil, fmt.Errorf("%w: there is no master key in it", ErrDamaged)
+	f, err := parseKeyFile(data)
+	if err != nil {
+		return nil, err
 	}
 	user, err := KDF{f.N, f.R, f.P}.derive(password, f.Salt)
 	if err != nil {
@@ -159,13 +179,21 @@ func openKeyFile(data, password []byte) (*masterKey, error) {
 	return k, nil
 }
 
-// findKey tries the key files until one opens with the password, and the config with it. Damaged and unusable ones are
-// passed over; they are named when none opens.
-func findKey(ctx context.Context, st Storage, password, sealedConfig []byte) (*masterKey, Config, error) {
+// openedKey is a key file that a password opened, and what it leads to.
+type openedKey struct {
+	id     ID // of the file
+	master *masterKey
+	config Config
+}
+
+// findKey tries the key files until one opens with the password, and the config with it. Those that are excepted are not
+// looked at; damaged and unusable ones are passed over, and named when none opens.
+func findKey(ctx context.Context, st Storage, password, sealedConfig []byte, except ...ID) (openedKey, error) {
 	files, err := listFiles(ctx, st, "keys")
 	if err != nil {
-		return nil, Config{}, err
+		return openedKey{}, err
 	}
+	files = slices.DeleteFunc(files, func(f FileInfo) bool { return slices.Contains(except, keyID(f)) })
 	var bad errorList   // files that could not be tried
 	var unfit errorList // the password opened the key, but the key not the config
 	tries := 0
@@ -178,13 +206,13 @@ func findKey(ctx context.Context, st Storage, password, sealedConfig []byte) (*m
 		if err == nil {
 			config, err := openConfig(sealedConfig, key)
 			if err == nil {
-				return key, config, nil
+				return openedKey{keyID(f), key, config}, nil
 			}
 			unfit = append(unfit, err)
 			continue
 		}
 		if ctx.Err() != nil {
-			return nil, Config{}, context.Cause(ctx)
+			return openedKey{}, context.Cause(ctx)
 		}
 		if errors.Is(err, ErrWrongPassword) {
 			tries++
@@ -192,7 +220,13 @@ func findKey(ctx context.Context, st Storage, password, sealedConfig []byte) (*m
 		}
 		bad = append(bad, fmt.Errorf("key file %s: %w", path.Base(f.Name), err))
 	}
-	return nil, Config{}, noKeyError(len(files), tries, unfit, bad)
+	return openedKey{}, noKeyError(len(files), tries, unfit, bad)
+}
+
+// keyID is the ID of a file that listFiles named, and which therefore has one.
+func keyID(f FileInfo) ID {
+	id, _ := ParseID(path.Base(f.Name))
+	return id
 }
 
 // noKeyError says why none of n key files opened the repository.
@@ -212,6 +246,15 @@ func noKeyError(n, tries int, unfit, bad errorList) error {
 
 // readKey reads and opens one key file.
 func readKey(ctx context.Context, st Storage, f FileInfo, password []byte) (*masterKey, error) {
+	data, err := loadKeyFile(ctx, st, f)
+	if err != nil {
+		return nil, err
+	}
+	return openKeyFile(data, password)
+}
+
+// loadKeyFile reads a key file, whose content must fit its name.
+func loadKeyFile(ctx context.Context, st Storage, f FileInfo) ([]byte, error) {
 	if f.Size > maxKeyFile {
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrDamaged, f.Size)
 	}
@@ -219,8 +262,8 @@ func readKey(ctx context.Context, st Storage, f FileInfo, password []byte) (*mas
 	if err != nil {
 		return nil, err
 	}
-	if Hash(data).String() != path.Base(f.Name) {
+	if Hash(data) != keyID(f) {
 		return nil, fmt.Errorf("%w: its content does not fit its name", ErrDamaged)
 	}
-	return openKeyFile(data, password)
+	return data, nil
 }

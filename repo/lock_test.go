@@ -171,7 +171,7 @@ func TestLockConflicts(t *testing.T) {
 				if !errors.As(err, &e) || !errors.Is(err, ErrLocked) || len(e.Holders) != 1 || e.Holders[0].Exclusive != c.first || e.Holders[0].PID != os.Getpid() {
 					t.Errorf("%+v: %v", c, err)
 				}
-				for _, word := range []string{"/srv/backups", "web1", fmt.Sprint(os.Getpid()), "restic unlock", map[bool]string{true: "exclusive", false: "shared"}[c.first]} {
+				for _, word := range []string{"/srv/backups", "web1", fmt.Sprint(os.Getpid()), "unlock the repository", map[bool]string{true: "exclusive", false: "shared"}[c.first]} {
 					if !strings.Contains(err.Error(), word) {
 						t.Errorf("%v: does not tell %q", err, word)
 					}
@@ -494,7 +494,7 @@ func TestForeignLocks(t *testing.T) {
 		for _, exclusive := range []bool{false, true} {
 			_, err := r.Lock(t.Context(), exclusive)
 			var e *LockedError
-			if !errors.As(err, &e) || len(e.Unreadable) != 1 || !strings.Contains(err.Error(), bad.String()) || !strings.Contains(err.Error(), "restic unlock --remove-all") {
+			if !errors.As(err, &e) || len(e.Unreadable) != 1 || !strings.Contains(err.Error(), bad.String()) || !strings.Contains(err.Error(), "remove all locks") {
 				t.Errorf("exclusive %v: %v", exclusive, err)
 			}
 		}

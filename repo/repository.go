@@ -153,7 +153,7 @@ func storeNewKey(ctx context.Context, st Storage, password []byte, o Options) (*
 	if err != nil {
 		return nil, err
 	}
-	return key, st.Put(ctx, "keys/"+Hash(data).String(), data)
+	return key, st.Put(ctx, keyName(Hash(data)), data)
 }
 
 // leftKey fails with ErrExists where anything of a repository is, but for one key file that the password opens: that is
@@ -202,11 +202,11 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 	case len(sealed) == 0:
 		return nil, fmt.Errorf("%w%s: the config file is empty, creating it was interrupted", ErrNoRepository, o.at())
 	}
-	key, config, err := findKey(ctx, st, password, sealed)
+	key, err := findKey(ctx, st, password, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the repository%s: %w", o.at(), err)
 	}
-	return newRepository(st, key, config, o), nil
+	return newRepository(st, key.master, key.config, o), nil
 }
 
 func newRepository(st Storage, key *masterKey, config Config, o Options) *Repository {
