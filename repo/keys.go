@@ -199,7 +199,7 @@ func (r *Repository) storeKey(ctx context.Context, l *Lock, password []byte) (ID
 	id := Hash(data)
 	err = r.storage.Put(ctx, keyName(id), data)
 	if err == nil {
-		err = r.proveKey(ctx, FileInfo{keyName(id), int64(len(data))}, password)
+		err = r.proveKey(ctx, FileInfo{Name: keyName(id), Size: int64(len(data))}, password)
 	}
 	if err == nil {
 		return id, nil
