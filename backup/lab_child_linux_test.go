@@ -1,0 +1,253 @@
+package backup_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/repo"
+	"github.com/caddy-backup/caddy-backup/storage"
+)
+
+// This file is the process that the laboratory lets loose on a repository, a copy of this test program. It does what the
+// table says, one after the other, in an order that its seed decides, until it is killed. On its standard output it
+// tells what it is about to do and what is done: what it printed as done was acknowledged.
+
+// labOps is the table: a name, how often it comes relative to the others, and what it does. A new operation of the
+// Service is one line here. It returns an error when the operation did not end well, which it must, whatever happened to
+// the processes before.
+var labOps = []labOp{
+	{"backup", 6, (*labChild).backup},
+	{"check", 1, (*labChild).check},
+}
+
+type labOp struct {
+	name   string
+	weight int
+	do     func(*labChild, context.Context) error
+}
+
+// labPlan is what the parent tells a child, as JSON in its environment.
+type labPlan struct {
+	Root     string
+	Seed     uint64
+	Next     uint64 // the number of the next backup
+	Password string
+	KillAt   int64    // the child kills itself at its n-th change of the storage; 0: never
+	After    bool     // … when that is done, instead of before
+	Ops      []string // what to do, in this order, and then end; none: for ever, by chance
+}
+
+// labEnv is set for children.
+const labEnv = "BACKUP_TEST_LAB"
+
+func init() {
+	text := os.Getenv(labEnv)
+	if text == "" {
+		return
+	}
+	var plan labPlan
+	err := json.Unmarshal([]byte(text), &plan)
+	if err == nil {
+		err = runLabChild(plan)
+	}
+	if err != nil {
+		fmt.Println("failed", strings.ReplaceAll(err.Error(), "\n", " "))
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// labChild is the child at work.
+type labChild struct {
+	*backup.Service
+	rng      *rand.Rand
+	next     uint64
+	password string
+	content  atomic.Uint64 // the number of the backup that is being made
+}
+
+func runLabChild(plan labPlan) error {
+	c := &labChild{
+		Service: backup.New().Cheap(), rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next, password: plan.Password,
+	}
+	st := &suicidal{Local: storage.NewLocal(filepath.Join(plan.Root, "repository")), after: plan.After}
+	st.left.Store(plan.KillAt)
+	if _, err := c.Attach(labConfig(plan.Root, plan.Password, st, c)); err != nil {
+		return err
+	}
+	if len(plan.Ops) > 0 {
+		for _, name := range plan.Ops {
+			i := slices.IndexFunc(labOps, func(op labOp) bool { return op.name == name })
+			if err := c.do(labOps[i]); err != nil {
+				return err
+			}
+		}
+		return c.Close(context.Background())
+	}
+	for {
+		if err := c.do(c.pick()); err != nil {
+			return err
+		}
+	}
+}
+
+func labConfig(root, password string, st backup.Storage, c *labChild) backup.Config {
+	return backup.Config{
+		Host:         "shop-server",
+		Repositories: []backup.RepositoryConfig{{Storage: st, Password: []byte(password), PackSize: 4 << 20}},
+		Jobs: []backup.Job{{Name: "shop", Sources: []backup.NamedSource{
+			{Name: "db", Kind: "fake", Source: c.dump()}, {Name: "media", Kind: "fake", Source: labMedia{Source: c.dump(), c: c}},
+		}}},
+		Store:   fileStore{filepath.Join(root, "store")},
+		DataDir: filepath.Join(root, "data"),
+	}
+}
+
+func (c *labChild) pick() labOp {
+	all := 0
+	for _, op := range labOps {
+		all += op.weight
+	}
+	n := c.rng.IntN(all)
+	for _, op := range labOps {
+		if n -= op.weight; n < 0 {
+			return op
+		}
+	}
+	panic("unreachable")
+}
+
+func (c *labChild) do(op labOp) error {
+	fmt.Println("begin", op.name)
+	if err := op.do(c, context.Background()); err != nil {
+		return fmt.Errorf("%s: %w", op.name, err)
+	}
+	fmt.Println("end", op.name)
+	return nil
+}
+
+// green waits until a run has ended, which must be ok.
+func (c *labChild) green(run backup.Run, err error) (backup.Run, error) {
+	if err != nil {
+		return run, err
+	}
+	for r, err := range c.Watch(context.Background(), run.ID) {
+		if err != nil {
+			return run, err
+		}
+		run = r
+	}
+	if run.State != backup.StateOK {
+		return run, fmt.Errorf("%s: %s %+v", run.State, run.Error, run.Findings)
+	}
+	return run, nil
+}
+
+func (c *labChild) backup(ctx context.Context) error {
+	number := c.next
+	c.next++
+	c.content.Store(number)
+	fmt.Println("backing", number)
+	run, err := c.green(c.Backup(ctx, "tester", "shop"))
+	if err == nil {
+		fmt.Println("backed", number, run.Snapshot)
+	}
+	return err
+}
+
+func (c *labChild) check(ctx context.Context) error {
+	_, err := c.green(c.Check(ctx, "tester", backup.CheckRequest{ReadData: c.rng.IntN(3) == 0}))
+	return err
+}
+
+// labDump is the database's dump of the backup of that number, which is its first word. Each fifth fills packs.
+func labDump(number uint64) []byte {
+	size := 32 << 10
+	if number%5 == 0 {
+		size = 5 << 20
+	}
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{byte(number), byte(number >> 8), byte(number >> 16)}).Read(data)
+	return append(fmt.Appendf(nil, "%d\n", number), data...)
+}
+
+// labFolder is the folder of that number: the n-th file changes at each n-th backup, so that packs are partly needed.
+func labFolder(number uint64) backuptest.Folder {
+	files := backuptest.Folder{}
+	for n := range uint64(16) {
+		version := number / (n + 1)
+		data := make([]byte, 4<<10+n*1000)
+		_, _ = rand.NewChaCha8([32]byte{byte(n), 1, byte(version), byte(version >> 8)}).Read(data)
+		files[fmt.Sprintf("%d/%d", n%3, n)] = string(data)
+	}
+	return files
+}
+
+// dump is the source of labDump.
+func (c *labChild) dump() *backuptest.Source {
+	s := backuptest.NewSource("")
+	s.Do(func(_ context.Context, w io.Writer, _ *backup.Task) error {
+		_, err := w.Write(labDump(c.content.Load()))
+		return err
+	})
+	return s
+}
+
+// labMedia is the source of labFolder.
+type labMedia struct {
+	backup.Source
+	c *labChild
+}
+
+func (labMedia) Parts(ctx context.Context, name string) ([]backup.Part, error) {
+	return backuptest.Folder{}.Parts(ctx, name)
+}
+
+func (labMedia) Root(p backup.Part) (repo.Node, error) { return backuptest.Folder{}.Root(p) }
+
+func (m labMedia) DumpFolder(ctx context.Context, p backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
+	return labFolder(m.c.content.Load()).DumpFolder(ctx, p, dir, t)
+}
+
+// suicidal is a folder whose user kills itself, with SIGKILL, at a certain change of it.
+type suicidal struct {
+	*storage.Local
+	left  atomic.Int64
+	after bool
+}
+
+func (s *suicidal) Put(ctx context.Context, name string, data []byte) error {
+	return s.change(func() error { return s.Local.Put(ctx, name, data) })
+}
+
+func (s *suicidal) Delete(ctx context.Context, name string) error {
+	return s.change(func() error { return s.Local.Delete(ctx, name) })
+}
+
+func (s *suicidal) change(do func() error) error {
+	last := s.left.Add(-1) == 0
+	if last && !s.after {
+		killSelf()
+	}
+	err := do()
+	if last {
+		killSelf()
+	}
+	return err
+}
+
+func killSelf() {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
