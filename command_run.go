@@ -154,8 +154,10 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Verifies a repository",
-		Long:  "Verifies the structure of the whole repository, and with --read-data also every byte of the data.",
-		Args:  cobra.NoArgs,
+		Long: `Verifies the structure of the whole repository, and with --read-data also every byte of the data. With
+--read-data-subset it reads a part of them: 5% (what was not read for the longest time, so that 20 such checks
+read everything), 500MiB (likewise), or 2/10 (the second of ten groups).`,
+		Args: cobra.NoArgs,
 		RunE: action(func(ctx context.Context, s *session, _ []string) error {
 			q.Repository = s.repository
 			run, err := s.Check(ctx, q)
@@ -167,6 +169,8 @@ func checkCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVar(&q.ReadData, "read-data", false, "Read and verify all data")
+	cmd.Flags().StringVar(&q.Subset, "read-data-subset", "", "Read and verify a part of the data: 5%, 2/10 or 500MiB")
+	cmd.MarkFlagsMutuallyExclusive("read-data", "read-data-subset")
 	return cmd
 }
 

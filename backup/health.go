@@ -50,7 +50,8 @@ func diagnose(c *setup, runs []Run, now time.Time) Health {
 }
 
 // verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that
-// could be done, or a failed one that no later one disproved: which takes one that is ok and looked as deep.
+// could be done, or a failed one that no later one disproved: which takes one that is ok and looked as deep. One that reads a
+// part of the data does so if it read again what had been found damaged.
 func verdict(runs []Run, repository string) *Run {
 	var good *Run
 	for _, r := range runs {
@@ -60,7 +61,7 @@ func verdict(runs []Run, repository string) *Run {
 			if good == nil {
 				good = &r
 			}
-			if r.ReadData {
+			if r.ReadData && (r.Subset == "" || r.ReadAgain) {
 				return good
 			}
 		case r.State == StateFailed && r.foundErrors() && (good == nil || r.ReadData):

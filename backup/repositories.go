@@ -69,25 +69,3 @@ func (s *Service) InitRepository(ctx context.Context, by, name string) (Reposito
 	}
 	return s.repositoryStatus(c, r, s.allRuns())
 }
-
-// CheckRequest asks for a check of a repository.
-type CheckRequest struct {
-	Repository string `json:"repository"` // default "default", or the only one
-	ReadData   bool   `json:"read_data"`
-}
-
-// Check starts a check and returns at once. ErrConflict (with the running run) when this repository is being checked.
-func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, error) {
-	c, v, err := s.vault(q.Repository)
-	if err != nil {
-		return Run{}, err
-	}
-	clash := func(r Run) bool { return r.Kind == KindCheck && r.Repository == v.name }
-	run, err := s.start(c, by, Run{Kind: KindCheck, Repository: v.name, ReadData: q.ReadData}, clash, func(ctx context.Context, r *runner) error {
-		return checkRun{repositoryRun{r, v}}.do(ctx)
-	})
-	if err == nil {
-		s.audit(by, "check asked for", "repository", v.name, "read_data", q.ReadData, "run", run.ID)
-	}
-	return run, err
-}

@@ -23,11 +23,13 @@ type Run struct {
 	Code       string    `json:"code,omitempty"`    // of an error that fronts tell apart, see codeOf
 	Summary    string    `json:"summary,omitempty"` // what came of it, in one plain sentence; of runs that are ok, or suspect
 	Progress   Progress  `json:"progress"`
-	Snapshot   string    `json:"snapshot,omitempty"`  // ID of the snapshot made or restored
-	Unchanged  bool      `json:"unchanged,omitempty"` // the parts are equal to those of the job's last good snapshot
-	ReadData   bool      `json:"read_data,omitempty"` // of a check: every byte is verified, not the structure alone
-	Findings   []Finding `json:"findings,omitempty"`  // of a check
-	Log        []LogLine `json:"log,omitempty"`       // only when one run is asked for; the last 500 lines
+	Snapshot   string    `json:"snapshot,omitempty"`         // ID of the snapshot made or restored
+	Unchanged  bool      `json:"unchanged,omitempty"`        // the parts are equal to those of the job's last good snapshot
+	ReadData   bool      `json:"read_data,omitempty"`        // of a check: the data are read too, not the structure alone
+	Subset     string    `json:"read_data_subset,omitempty"` // of a check that reads data: how much of them, see CheckRequest; empty = all
+	ReadAgain  bool      `json:"read_again,omitempty"`       // of a check that reads data: it reads all packs again that earlier ones found damaged
+	Findings   []Finding `json:"findings,omitempty"`         // of a check
+	Log        []LogLine `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }
 
 // Progress counts bytes of a run. Total is 0 when unknown.

@@ -93,23 +93,6 @@ func (v *vault) distrust(ctx context.Context, c *setup, r *repo.Repository) {
 	}
 }
 
-// checked remembers the packs that a check found damaged. One that read the data knows them all; one of the structure
-// alone adds to them.
-func (v *vault) checked(ctx context.Context, c *setup, r *repo.Repository, damaged []repo.ID, readData bool) {
-	if !readData {
-		m, err := v.remembered(ctx, c)
-		if err != nil {
-			v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
-			return // what is missing or too short, writers see for themselves
-		}
-		if m.ID == r.Config().ID {
-			damaged = append(m.Damaged, slices.DeleteFunc(damaged, func(id repo.ID) bool { return slices.Contains(m.Damaged, id) })...)
-		}
-	}
-	r.Distrust(damaged)
-	v.unsaved.Store(v.remember(ctx, c, r.Config().ID, damaged) != nil)
-}
-
 // missing handles a place without a repository: the rare case, in which two processes must not both make one.
 func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.Repository, error) {
 	m, err := v.remembered(ctx, c)

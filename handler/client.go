@@ -54,7 +54,7 @@ func (c *Client) Backup(ctx context.Context, job string) (out backup.Run, err er
 // Check starts a check of a repository.
 func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (out backup.Run, err error) {
 	name := cmp.Or(q.Repository, defaultRepository)
-	err = c.post(ctx, join("repositories", name, "check"), map[string]bool{"read_data": q.ReadData}, &out)
+	err = c.post(ctx, join("repositories", name, "check"), map[string]any{"read_data": q.ReadData, "read_data_subset": q.Subset}, &out)
 	return out, err
 }
 

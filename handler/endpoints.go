@@ -174,13 +174,14 @@ func (a *API) initRepository(c *call) error {
 
 func (a *API) check(c *call) error {
 	var q struct {
-		ReadData bool `json:"read_data"`
+		ReadData bool   `json:"read_data"`
+		Subset   string `json:"read_data_subset"`
 	}
 	if err := c.decode(&q); err != nil {
 		return err
 	}
 	run, err := c.service.Check(c.r.Context(), c.by(),
-		backup.CheckRequest{Repository: c.repositoryName(), ReadData: q.ReadData})
+		backup.CheckRequest{Repository: c.repositoryName(), ReadData: q.ReadData, Subset: q.Subset})
 	return c.answerAs(http.StatusAccepted, presentRun(run), err)
 }
 

@@ -14,8 +14,15 @@ import (
 
 // CheckOptions choose how deep a check goes.
 type CheckOptions struct {
-	ReadData bool                // also read every pack and verify every byte
-	Progress func(CheckProgress) // called now and then, from one goroutine at a time
+	ReadData bool                  // also read packs and verify every byte of them
+	Choose   func([]PackInfo) []ID // which packs to read, of those that can be; default all
+	Progress func(CheckProgress)   // called now and then, from one goroutine at a time
+}
+
+// PackInfo is a pack in the storage.
+type PackInfo struct {
+	ID   ID
+	Size int64 // bytes
 }
 
 // CheckProgress counts what a check did. Sizes in bytes.
@@ -38,12 +45,16 @@ type CheckReport struct {
 	Packs     int       `json:"packs"`
 	Blobs     int       `json:"blobs"`
 	Bytes     int64     `json:"bytes"`      // size of all indexed packs
-	BytesRead int64     `json:"bytes_read"` // verified to the last byte
+	BytesRead int64     `json:"bytes_read"` // read of packs as a whole
 	Problems  []Problem `json:"problems"`
 
 	// DamagedPacks are indexed packs that are missing, or hold other bytes than they should, as far as they were read.
 	// See Distrust.
 	DamagedPacks []ID `json:"damaged_packs,omitempty"`
+
+	Listed []PackInfo `json:"-"` // indexed packs that are there with the size that the index says
+	Whole  []ID       `json:"-"` // those of them that were read to the last byte, and are what they must be
+	Orphan []ID       `json:"-"` // packs that no index lists
 }
 
 // Errors counts the problems that are errors.
@@ -86,6 +97,7 @@ type checker struct {
 	repo   *Repository
 	opt    CheckOptions
 	roots  []Snapshot
+	audit  indexAudit
 	sizes  map[ID]int64        // of the packs in the storage
 	listed map[ID][]packedBlob // packs in the index that are there with the right size
 
@@ -173,7 +185,7 @@ func (c *checker) snapshots(ctx context.Context) error {
 
 // index reads every index file.
 func (c *checker) index(ctx context.Context) error {
-	if err := c.repo.LoadIndex(ctx); err != nil {
+	if err := c.repo.loadIndex(ctx, c.audit.look); err != nil {
 		return c.damaged(err)
 	}
 	return nil
@@ -199,11 +211,14 @@ func (c *checker) packs(ctx context.Context) error {
 		default:
 			c.listed[id] = blobs
 			c.report.Bytes += size
+			c.report.Listed = append(c.report.Listed, PackInfo{id, size})
 		}
 		checkLayout(c, id, blobs)
 	}
+	c.audit.tell(c)
 	for id := range c.sizes {
 		if _, ok := indexed[id]; !ok {
+			c.report.Orphan = append(c.report.Orphan, id)
 			c.note(packName(id), "pack is in no index; a backup that was interrupted leaves such, and one under way too")
 		}
 	}

@@ -6,37 +6,65 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"slices"
 
 	"github.com/minio/sha256-simd"
 	"golang.org/x/sync/errgroup"
 )
 
-// data reads every indexed pack that is there, on all cores.
+// data reads the chosen packs, of those that are indexed and there, on all cores.
 func (c *checker) data(ctx context.Context) error {
 	if !c.opt.ReadData {
 		return nil
 	}
-	c.progress = CheckProgress{PacksTotal: len(c.listed), BytesTotal: c.report.Bytes}
+	chosen := c.chosen()
+	c.progress.PacksTotal = len(chosen)
+	for _, id := range chosen {
+		c.progress.BytesTotal += c.sizes[id]
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, c.repo.opt.Cores))
-	for id, blobs := range c.listed {
+	for _, id := range chosen {
 		if ctx.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			if err := c.pack(ctx, id, blobs); err != nil && ctx.Err() == nil {
+			err := c.pack(ctx, id, c.listed[id])
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
 				c.badPack(id, "%v", err)
 			}
-			c.packDone()
+			c.packDone(id, err == nil)
 			return nil
 		})
 	}
 	return group.Wait()
 }
 
-func (c *checker) packDone() {
+// chosen is what Choose says, each pack once, and only packs that can be read.
+func (c *checker) chosen() []ID {
+	packs := slices.Clone(c.report.Listed)
+	slices.SortFunc(packs, func(a, b PackInfo) int { return compareIDs(&a.ID, &b.ID) })
+	ids := make([]ID, len(packs))
+	for i, p := range packs {
+		ids[i] = p.ID
+	}
+	if c.opt.Choose == nil {
+		return ids
+	}
+	ids = c.opt.Choose(packs)
+	slices.SortFunc(ids, func(a, b ID) int { return compareIDs(&a, &b) })
+	return slices.DeleteFunc(slices.Compact(ids), func(id ID) bool { return c.listed[id] == nil })
+}
+
+func (c *checker) packDone(id ID, whole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if whole {
+		c.report.Whole = append(c.report.Whole, id)
+	}
 	c.progress.PacksDone++
 	c.progress.BytesRead = c.report.BytesRead
 	if c.opt.Progress != nil {

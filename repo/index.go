@@ -76,12 +76,17 @@ func (x *index) packs() map[ID][]packedBlob {
 		}
 	}
 	for id, blobs := range all {
-		slices.SortFunc(blobs, func(a, b packedBlob) int {
-			return cmp.Or(cmp.Compare(a.Offset, b.Offset), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Type, b.Type))
-		})
-		all[id] = slices.Compact(blobs) // a pack may stand in several index files
+		all[id] = sortBlobs(blobs) // a pack may stand in several index files
 	}
 	return all
+}
+
+// sortBlobs orders what a pack holds by offset, each blob once.
+func sortBlobs(blobs []packedBlob) []packedBlob {
+	slices.SortFunc(blobs, func(a, b packedBlob) int {
+		return cmp.Or(cmp.Compare(a.Offset, b.Offset), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Type, b.Type))
+	})
+	return slices.Compact(blobs)
 }
 
 // packEnds tells where the last blob of every indexed pack ends, in bytes. Unlike packs it makes no copy of the index.
@@ -115,16 +120,19 @@ func (x *index) add(file ID, list indexList) {
 // LoadIndex brings the index in memory up to date with the storage: new index files are loaded, vanished ones
 // forgotten. Call it after Lock and after listing snapshots. When index files are damaged, the others are loaded and
 // the error (errors.Is ErrDamaged) names the bad ones: reading can go on with what is there, writing and pruning must not.
-func (r *Repository) LoadIndex(ctx context.Context) error {
+func (r *Repository) LoadIndex(ctx context.Context) error { return r.loadIndex(ctx, nil) }
+
+// loadIndex is LoadIndex that shows every file which it reads to look, if there is one; several at once.
+func (r *Repository) loadIndex(ctx context.Context, look func(file ID, list *indexList)) error {
 	x := r.index
 	x.mu.Lock() // a saveIndex in between waits: what it adds is never lost
 	defer x.mu.Unlock()
 	state := x.state.Load()
-	list, load, err := r.loadIndexFiles(ctx, state.files)
+	list, load, err := r.loadIndexFiles(ctx, state.files, look)
 	if err == nil && vanished(state.files, load.listed) {
 		// Entries do not tell which file they came from. Somebody has pruned, so nearly all is new anyway.
 		state = &indexState{}
-		list, load, err = r.loadIndexFiles(ctx, nil)
+		list, load, err = r.loadIndexFiles(ctx, nil, look)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot load the index%s: %w", r.at(), err)
@@ -143,7 +151,7 @@ func (r *Repository) LoadIndex(ctx context.Context) error {
 
 // loadIndexFiles reads all index files but the known ones into one list. There may be a million blobs, so each entry
 // should be written once, where it will stay: from what the first file holds it guesses what all will.
-func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (indexList, loaded[bool], error) {
+func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool, look func(ID, *indexList)) (indexList, loaded[bool], error) {
 	var mu sync.Mutex
 	var list indexList
 	left := int64(0) // stored bytes of the files that are not in the list yet
@@ -153,10 +161,13 @@ func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool) (ind
 		}
 		return !known[id]
 	}
-	decode := func(_ ID, f FileInfo, text []byte) (bool, error) {
+	decode := func(id ID, f FileInfo, text []byte) (bool, error) {
 		one, err := decodeIndex(text, r.config.Version)
 		if err != nil {
 			return false, err
+		}
+		if look != nil {
+			look(id, one)
 		}
 		mu.Lock()
 		defer mu.Unlock()

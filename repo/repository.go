@@ -220,6 +220,14 @@ func (r *Repository) Distrust(packs []ID) {
 	r.distrusted.Store(&packs)
 }
 
+// Distrusted are the packs that Distrust was told of last.
+func (r *Repository) Distrusted() []ID {
+	if list := r.distrusted.Load(); list != nil {
+		return slices.Clone(*list)
+	}
+	return nil
+}
+
 // StoredConfig reads the file whose presence makes a repository, as it is stored; fs.ErrNotExist when there is none. One
 // that is too large to be a config is ErrDamaged, and is not read.
 func StoredConfig(ctx context.Context, st Storage) ([]byte, error) {
