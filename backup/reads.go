@@ -79,7 +79,7 @@ func (r *reads) proven(packs []repo.PackInfo) (share float64, since time.Time) {
 	if read == 0 {
 		return 0, time.Time{}
 	}
-	return float64(read) / float64(sizeOf(packs)), time.Unix(oldest, 0)
+	return float64(read) / float64(packBytes(packs)), time.Unix(oldest, 0)
 }
 
 // readsFile is the form in the Store. Packs are records of 16 bytes: the key, the turn, the time.

@@ -77,7 +77,7 @@ func (s subset) choose(packs []repo.PackInfo, reads *reads) []repo.ID {
 	}
 	quota := s.bytes
 	if s.percent > 0 {
-		quota = int64(math.Ceil(float64(sizeOf(packs)) * s.percent / 100))
+		quota = int64(math.Ceil(float64(packBytes(packs)) * s.percent / 100))
 	}
 	if quota == 0 { // no subset: all
 		return packIDs(packs)
@@ -102,7 +102,7 @@ func packIDs(packs []repo.PackInfo) []repo.ID {
 	return ids
 }
 
-func sizeOf(packs []repo.PackInfo) (size int64) {
+func packBytes(packs []repo.PackInfo) (size int64) {
 	for _, p := range packs {
 		size += p.Size
 	}
