@@ -168,5 +168,5 @@ func (v *vault) checked(ctx context.Context, c *setup, r *repo.Repository, repor
 		v.unsaved.Store(true)
 		return
 	}
-	v.unsaved.Store(v.remember(ctx, c, r.Config().ID, damaged) != nil)
+	v.unsaved.Store(v.remember(ctx, c, r.Config().ID, func(m *memory) { m.Damaged = damaged }) != nil)
 }

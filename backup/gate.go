@@ -11,6 +11,8 @@ type gate struct {
 	mu      sync.Mutex
 	holder  *runner
 	waiting []*waiter
+
+	memory sync.Mutex // held while what is remembered of the repository is changed
 }
 
 type waiter struct {

@@ -2,13 +2,9 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -21,77 +17,6 @@ const (
 	createFirst          // when there never was one at this place
 	createAnew           // when there is none now; one that exists is an error
 )
-
-// memory is what we remember of the repository at a location, in the Store: that there was one, and which. Without it
-// an unmounted disk would look like a place for a new repository, and an older copy like the one we know.
-type memory struct {
-	Location string    `json:"location"`
-	ID       string    `json:"id"`
-	Seen     time.Time `json:"seen"`
-	Damaged  []repo.ID `json:"damaged,omitempty"` // packs that checks found damaged: backups do not count on them
-}
-
-func memoryKey(location string) string {
-	return "backup/repositories/" + locationKey(location) + ".json"
-}
-
-// remembered loads the memory; of a place that we never saw it is empty.
-func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) {
-	data, err := c.Store.Load(ctx, memoryKey(v.location))
-	if errors.Is(err, fs.ErrNotExist) {
-		return memory{}, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &m)
-	}
-	if err != nil {
-		return memory{}, fmt.Errorf("cannot read what is remembered of it (%s): %w", memoryKey(v.location), err)
-	}
-	return m, nil
-}
-
-// remember notes that the repository is there, and which of its packs are damaged. That this fails is no reason not to
-// back up.
-func (v *vault) remember(ctx context.Context, c *setup, id string, damaged []repo.ID) error {
-	data, err := json.Marshal(memory{Location: v.location, ID: id, Seen: v.service.now().UTC(), Damaged: damaged})
-	if err == nil {
-		err = c.Store.Store(ctx, memoryKey(v.location), data)
-	}
-	if err != nil {
-		v.base.Logger.Warn("cannot remember the repository", "error", err)
-	}
-	return err
-}
-
-// recognise compares the repository that was found with the one that is remembered.
-func (v *vault) recognise(ctx context.Context, c *setup, id string) error {
-	m, err := v.remembered(ctx, c)
-	if err != nil {
-		v.base.Logger.Warn("cannot tell whether it is the same repository as before", "error", err)
-		return nil
-	}
-	switch m.ID {
-	case id:
-		return nil
-	case "":
-		v.remember(ctx, c, id, nil)
-		return nil
-	}
-	return fmt.Errorf("%w: repository %q at %s is another one than before: its ID is %s, it was %s: bring the right one back, or, "+
-		"if the change is meant, delete the key %s from Caddy's storage", ErrConflict, v.name, v.location, id, m.ID, memoryKey(v.location))
-}
-
-// distrust has writers not count on the packs that are remembered as damaged: what one of them held is stored again. It
-// asks the Store before every backup, since the check may have been another process's.
-func (v *vault) distrust(ctx context.Context, c *setup, r *repo.Repository) {
-	m, err := v.remembered(ctx, c)
-	switch {
-	case err != nil:
-		v.base.Logger.Warn("cannot tell which packs earlier checks found damaged", "error", err)
-	case m.ID == r.Config().ID && !v.unsaved.Load():
-		r.Distrust(m.Damaged)
-	}
-}
 
 // missing handles a place without a repository: the rare case, in which two processes must not both make one.
 func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.Repository, error) {
@@ -158,7 +83,7 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 		log.Warn("its password was generated: save a copy of this file elsewhere, without it no backup can be read; and a "+
 			"repository on the same disk protects against nothing that takes the machine", "file", generated)
 	}
-	v.remember(ctx, c, "", nil) // what was here before is forgotten
+	v.forgetAll(ctx, c) // what was here before
 	// Another machine may have made one here in the same moment, and the last config counts: go on with what is stored,
 	// or this process would write what no other could read.
 	config, err := v.storedConfig(ctx)
