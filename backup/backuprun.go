@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -25,6 +24,7 @@ type backupRun struct {
 	job   Job
 
 	repo     *repo.Repository
+	seen     *sight
 	start    time.Time
 	parent   *repo.Snapshot // the job's newest good snapshot
 	before   *Manifest      // of parent; nil when unknown
@@ -70,12 +70,14 @@ func (b *backupRun) do(ctx context.Context) error {
 // look reads what is there: the snapshots, then the index, then what the last good snapshot of this job held.
 func (b *backupRun) look(ctx context.Context) error {
 	b.setStep("loading the index")
-	all, err := b.repo.Snapshots(ctx)
-	if errors.Is(err, repo.ErrDamaged) {
-		b.log.Warn("there are snapshots that cannot be read; run a check", "error", err)
-	} else if err != nil {
+	var err error
+	if b.seen, err = b.vault.look(ctx, b.runner, b.repo, false); err != nil {
 		return err
 	}
+	if b.seen.damaged != nil {
+		b.log.Warn("there are snapshots that cannot be read; run a check", "error", b.seen.damaged)
+	}
+	all := b.seen.snapshots
 	if err := b.repo.LoadIndex(ctx); err != nil {
 		return err
 	}
@@ -186,6 +188,7 @@ func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
 		b.good, b.doubts = true, doubts.about(s.ID)
 		run.Snapshot, run.Unchanged, run.Summary = s.ID.String(), unchanged, b.summary(s, unchanged)
 	})
+	b.vault.made(context.WithoutCancel(b.ctx), b.setup, b.seen, s)
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)
 	return nil
 }

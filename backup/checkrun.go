@@ -18,11 +18,15 @@ const maxFindings = 1000
 // checkRun checks a repository, under a shared lock: backups may go on beside it.
 type checkRun struct {
 	repositoryRun
-	subset subset // of the data, when they are read
+	subset      subset // of the data, when they are read
+	acceptFewer bool
 }
 
 func (c checkRun) do(ctx context.Context) error {
 	return c.locked(ctx, false, func(ctx context.Context, r *repo.Repository, _ *repo.Lock) error {
+		if _, err := c.vault.look(ctx, c.runner, r, c.acceptFewer); err != nil {
+			c.log.Warn("cannot tell whether anything was removed from the repository", "error", err)
+		}
 		c.vault.distrust(ctx, c.setup, r)
 		reads, again := c.vault.loadReads(ctx, c.setup, r), append(r.Distrusted(), c.standing()...)
 		report, err := r.Check(ctx, c.options(func(packs []repo.PackInfo) []repo.ID {
@@ -111,6 +115,8 @@ type CheckRequest struct {
 	Repository string `json:"repository"` // default "default", or the only one
 	ReadData   bool   `json:"read_data"`
 	Subset     string `json:"read_data_subset,omitempty"` // read this much of the data: "5%", "2/10", "500MiB"
+	// AcceptFewer takes what is there now for right, whatever others removed, or added to the keys, since the last run.
+	AcceptFewer bool `json:"accept_fewer"`
 }
 
 // Check starts a check and returns at once. ErrInvalid; ErrConflict (with the running run) when this repository is being
@@ -130,10 +136,10 @@ func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, er
 		run.Subset = q.Subset
 	}
 	run, err = s.start(c, by, run, clash, func(ctx context.Context, r *runner) error {
-		return checkRun{repositoryRun{r, v}, part}.do(ctx)
+		return checkRun{repositoryRun{r, v}, part, q.AcceptFewer}.do(ctx)
 	})
 	if err == nil {
-		s.audit(by, "check asked for", "repository", v.name, "read_data", run.ReadData, "subset", run.Subset, "run", run.ID)
+		s.audit(by, "check asked for", "repository", v.name, "read_data", run.ReadData, "subset", run.Subset, "accept_fewer", q.AcceptFewer, "run", run.ID)
 	}
 	return run, err
 }

@@ -45,8 +45,21 @@ func diagnose(c *setup, runs []Run, now time.Time) Health {
 		if run := verdict(runs, r.Name); run != nil && run.State == StateFailed {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("repository %s: the last check %s", r.Name, complaint(*run, now)))
 		}
+		for _, alarm := range alarms(runs, r.Name) {
+			h.Reasons = append(h.Reasons, fmt.Sprintf("repository %s: %s", r.Name, alarm))
+		}
 	}
 	return h
+}
+
+// alarms is what the newest of runs, from new to old, that looked into a repository was alarmed by.
+func alarms(runs []Run, repository string) []string {
+	for _, r := range runs {
+		if r.Repository == repository && r.Seen != nil {
+			return r.Seen.Alarms
+		}
+	}
+	return nil
 }
 
 // verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that

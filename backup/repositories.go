@@ -13,6 +13,8 @@ type RepositoryStatus struct {
 	// LastCheck is the last check that could be done. One that found errors stays until a later one that looked as deep
 	// is ok: what was found by reading the data, a check of the structure cannot disprove.
 	LastCheck *Run `json:"last_check,omitempty"`
+	// Alarms are what the last run that looked found removed by others, or added to the keys; see Sight.
+	Alarms []string `json:"alarms,omitempty"`
 }
 
 // Repositories lists the repositories.
@@ -46,6 +48,7 @@ func (s *Service) repositoryStatus(c *setup, r RepositoryConfig, runs []Run) (Re
 	if status.LastCheck = verdict(runs, r.Name); status.LastCheck == nil {
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
+	status.Alarms = alarms(runs, r.Name)
 	return status, nil
 }
 

@@ -29,6 +29,7 @@ type Run struct {
 	Subset     string    `json:"read_data_subset,omitempty"` // of a check that reads data: how much of them, see CheckRequest; empty = all
 	ReadAgain  bool      `json:"read_again,omitempty"`       // of a check that reads data: it reads all packs again that earlier ones found damaged
 	Findings   []Finding `json:"findings,omitempty"`         // of a check
+	Seen       *Sight    `json:"seen,omitempty"`             // what lay in the repository, if the run looked; never changed
 	Log        []LogLine `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }
 

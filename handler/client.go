@@ -54,7 +54,9 @@ func (c *Client) Backup(ctx context.Context, job string) (out backup.Run, err er
 // Check starts a check of a repository.
 func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (out backup.Run, err error) {
 	name := cmp.Or(q.Repository, defaultRepository)
-	err = c.post(ctx, join("repositories", name, "check"), map[string]any{"read_data": q.ReadData, "read_data_subset": q.Subset}, &out)
+	err = c.post(ctx, join("repositories", name, "check"), map[string]any{
+		"read_data": q.ReadData, "read_data_subset": q.Subset, "accept_fewer": q.AcceptFewer,
+	}, &out)
 	return out, err
 }
 

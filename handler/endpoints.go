@@ -174,14 +174,15 @@ func (a *API) initRepository(c *call) error {
 
 func (a *API) check(c *call) error {
 	var q struct {
-		ReadData bool   `json:"read_data"`
-		Subset   string `json:"read_data_subset"`
+		ReadData    bool   `json:"read_data"`
+		Subset      string `json:"read_data_subset"`
+		AcceptFewer bool   `json:"accept_fewer"`
 	}
 	if err := c.decode(&q); err != nil {
 		return err
 	}
 	run, err := c.service.Check(c.r.Context(), c.by(),
-		backup.CheckRequest{Repository: c.repositoryName(), ReadData: q.ReadData, Subset: q.Subset})
+		backup.CheckRequest{Repository: c.repositoryName(), ReadData: q.ReadData, Subset: q.Subset, AcceptFewer: q.AcceptFewer})
 	return c.answerAs(http.StatusAccepted, presentRun(run), err)
 }
 

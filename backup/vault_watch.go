@@ -1,0 +1,186 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// Sight is what a run saw when it looked at what is in the repository.
+type Sight struct {
+	Snapshots int      `json:"snapshots"`
+	Alarms    []string `json:"alarms,omitempty"` // what others removed, or added to the keys, since it was accepted last
+}
+
+// sight is the same with everything that a decision needs.
+type sight struct {
+	snapshots []repo.Snapshot // newest first, those that can be read
+	damaged   error           // names those that cannot be read; then nothing was compared
+	keys      []repo.ID
+	before    memory // what was remembered until now
+	forgotten error  // why nothing is known of that
+	alarms    []string
+}
+
+// look has a run, under its lock, read which snapshots and keys there are, and compare them with what is remembered.
+// What others removed is an alarm: it is told by the run, and by Health, until a run is told to accept it, or it is back. An
+// alarm is no error: a backup must go on beside it, and what deletes asks refusal.
+func (v *vault) look(ctx context.Context, run *runner, r *repo.Repository, accept bool) (*sight, error) {
+	now := &sight{}
+	var err error
+	if now.snapshots, err = r.Snapshots(ctx); errors.Is(err, repo.ErrDamaged) {
+		now.damaged = err
+	} else if err != nil {
+		return nil, err
+	}
+	if now.keys, err = v.keyFiles(ctx); err != nil {
+		return nil, err
+	}
+	now.before, now.forgotten = v.remembered(ctx, run.setup)
+	if id := r.Config().ID; now.forgotten == nil && now.before.ID != id {
+		now.before = memory{ID: id}
+	}
+	v.judge(ctx, run, now, accept)
+	return now, nil
+}
+
+// judge compares, tells, and remembers.
+func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool) {
+	if now.forgotten != nil || now.damaged != nil {
+		if now.forgotten != nil {
+			run.log.Warn("cannot tell whether anything was removed from the repository", "error", now.forgotten)
+		}
+		return
+	}
+	alarms := now.before.compare(now.snapshots, now.keys)
+	for _, alarm := range alarms {
+		if accept {
+			run.log.Warn("accepted by " + run.run.By + ": " + alarm)
+			continue
+		}
+		now.alarms = append(now.alarms, alarm+v.wayOut())
+		run.log.Error(alarm + v.wayOut())
+	}
+	run.update(func(x *Run) { x.Seen = &Sight{len(now.snapshots), now.alarms} })
+	v.remember(ctx, run.setup, now.before.ID, func(m *memory) {
+		m.Seen = v.service.now().UTC()
+		if len(now.alarms) == 0 {
+			m.take(now.snapshots, now.keys)
+		}
+	})
+}
+
+func (v *vault) wayOut() string {
+	return "; put that right, or accept what is there now (" + v.command("check --accept-fewer") + ")"
+}
+
+// keyFiles lists the key files.
+func (v *vault) keyFiles(ctx context.Context) (ids []repo.ID, err error) {
+	for f, err := range v.storage.List(ctx, "keys") {
+		if err != nil {
+			return nil, err
+		}
+		if id, err := repo.ParseID(path.Base(f.Name)); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// take remembers what is there as what has to be there.
+func (m *memory) take(snapshots []repo.Snapshot, keys []repo.ID) {
+	m.Snapshots = make([]seenSnapshot, len(snapshots))
+	for i, s := range snapshots {
+		m.Snapshots[i] = seenSnapshot{s.StableID(), s.Time}
+	}
+	m.Keys, m.Removing, m.ChangingKeys = keys, nil, false
+}
+
+// compare says what of the remembered things is not there, and which keys are new: a sentence each, without its end.
+func (m *memory) compare(snapshots []repo.Snapshot, keys []repo.ID) []string {
+	var alarms []string
+	if missing := m.missing(snapshots); len(missing) > 0 {
+		alarms = append(alarms, m.loss(missing, len(snapshots)))
+	}
+	if m.ChangingKeys || m.Keys == nil {
+		return alarms
+	}
+	for _, change := range []struct {
+		had, have []repo.ID
+		what      string
+	}{{m.Keys, keys, "removed"}, {keys, m.Keys, "added"}} {
+		for _, id := range change.had {
+			if !slices.Contains(change.have, id) {
+				alarms = append(alarms, fmt.Sprintf("the key %s was %s by another program", id.Short(), change.what))
+			}
+		}
+	}
+	return alarms
+}
+
+// missing lists the remembered snapshots that are not there, but for those that we were about to remove ourselves.
+func (m *memory) missing(snapshots []repo.Snapshot) (missing []seenSnapshot) {
+	there := make(map[repo.ID]bool, len(snapshots))
+	for _, s := range snapshots {
+		there[s.StableID()] = true
+	}
+	for _, id := range m.Removing {
+		there[id] = true
+	}
+	for _, s := range m.Snapshots {
+		if !there[s.ID] {
+			missing = append(missing, s)
+		}
+	}
+	return missing
+}
+
+// loss tells three kinds of it apart. left is how many snapshots there are now.
+func (m *memory) loss(missing []seenSnapshot, left int) string {
+	newest := func(a, b seenSnapshot) int { return a.Time.Compare(b.Time) }
+	lost, last := len(missing), slices.MaxFunc(missing, newest).Time
+	firstLost := slices.MinFunc(missing, newest).Time
+	kept := slices.DeleteFunc(slices.Clone(m.Snapshots), func(s seenSnapshot) bool { return slices.Contains(missing, s) })
+	switch {
+	case left == 0:
+		return fmt.Sprintf("the repository was emptied, and had %s, the newest of %s", plural(lost, "snapshot"), minute(last))
+	case len(kept) > 0 && slices.MaxFunc(kept, newest).Time.Before(firstLost):
+		return fmt.Sprintf("the repository looks like an older copy of itself, which ends with the snapshot of %s, and had %s after that, the last of %s",
+			minute(slices.MaxFunc(kept, newest).Time), plural(lost, "snapshot"), minute(last))
+	}
+	return fmt.Sprintf("%s removed by another program, the newest of %s; %d are left", were(lost, "snapshot"), minute(last), left)
+}
+
+// minute is a time as messages tell it.
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// made remembers a snapshot that a run of ours has made, unless an alarm stands: then what was there before is what counts.
+func (v *vault) made(ctx context.Context, c *setup, seen *sight, s repo.Snapshot) {
+	if seen.forgotten != nil || seen.damaged != nil || len(seen.alarms) > 0 {
+		return
+	}
+	v.remember(ctx, c, seen.before.ID, func(m *memory) {
+		m.Snapshots = append(m.Snapshots, seenSnapshot{s.StableID(), s.Time})
+	})
+}
+
+// changeKeys has change add or remove key files, so that the watch knows that we did it, also when this process dies in the
+// middle of it. Nothing is changed when that cannot be written down.
+func (v *vault) changeKeys(ctx context.Context, c *setup, r *repo.Repository, change func(context.Context) error) error {
+	id := r.Config().ID
+	if err := v.remember(ctx, c, id, func(m *memory) { m.ChangingKeys = true }); err != nil {
+		return fmt.Errorf("cannot write down that keys are about to change: %w", err)
+	}
+	failed := change(ctx)
+	keys, err := v.keyFiles(context.WithoutCancel(ctx))
+	if err != nil {
+		return errors.Join(failed, err) // the next look takes them as they are
+	}
+	v.remember(context.WithoutCancel(ctx), c, id, func(m *memory) { m.Keys, m.ChangingKeys = keys, false })
+	return failed
+}
