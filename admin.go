@@ -42,9 +42,9 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 
 func adminCaller(r *http.Request) handler.Caller {
 	if r.UserAgent() == commandLineAgent {
-		return handler.Caller{Name: "command line", Role: handler.Admin}
+		return handler.Caller{Name: "command line", Role: handler.Root}
 	}
-	return handler.Caller{Name: "admin", Role: handler.Admin}
+	return handler.Caller{Name: "admin", Role: handler.Root}
 }
 
 // activeService finds the Service of the configuration that runs now; nil when it has none. It is asked for each

@@ -114,7 +114,7 @@ func startStandalone(file, adapter string) (client *handler.Client, done func(),
 		}
 	}
 	api := &handler.API{Service: activeService, Unlimited: true, Caller: func(*http.Request) handler.Caller {
-		return handler.Caller{Name: "command line", Role: handler.Admin}
+		return handler.Caller{Name: "command line", Role: handler.Root}
 	}}
 	client = &handler.Client{Base: "http://standalone/", HTTP: &http.Client{Transport: handler.InProcess(api)}}
 	return client, done, nil

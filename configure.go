@@ -97,7 +97,7 @@ func (r *Repository) configure(ctx caddy.Context, name, dataDir string) (backup.
 		return c, err
 	}
 	if password != "" {
-		c.Password = []byte(password)
+		c.Password, c.PasswordFrom = []byte(password), placeOf(r.Password)
 	}
 	if r.StorageRaw == nil {
 		r.StorageRaw = caddyconfig.JSONModuleObject(
@@ -211,6 +211,20 @@ func (a *App) ourOwnPaths() []string {
 	}
 	return paths
 }
+
+// placeOf says where a text that may be a placeholder comes from.
+func placeOf(s string) string {
+	m := wholePlaceholder.FindStringSubmatch(s)
+	switch {
+	case m == nil:
+		return "the configuration"
+	case m[1] == "env":
+		return "the environment variable " + m[2]
+	}
+	return "the file " + m[2]
+}
+
+var wholePlaceholder = regexp.MustCompile(`^\{(env|file)\.([^}]+)\}$`)
 
 var filePlaceholder = regexp.MustCompile(`\{file\.([^}]+)\}`)
 

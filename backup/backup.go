@@ -34,11 +34,12 @@ type Config struct {
 
 // RepositoryConfig says where a repository is and how it opens.
 type RepositoryConfig struct {
-	Name        string // "default" when there is one only
-	Storage     Storage
-	Password    []byte // empty: generated once, when the repository is created, into DataDir
-	Compression repo.Compression
-	PackSize    int // bytes; 0 = default
+	Name         string // "default" when there is one only
+	Storage      Storage
+	Password     []byte // empty: generated once, when the repository is created, into DataDir
+	PasswordFrom string // for people, where Password is kept: "the file /run/secrets/backup"; never a secret
+	Compression  repo.Compression
+	PackSize     int // bytes; 0 = default
 }
 
 // Storage is a repo.Storage that can say where it is.

@@ -91,12 +91,15 @@ func generatePassword(dataDir, name, location string) (password []byte, path str
 			"write `password`", ErrInvalid, name)
 	}
 	path = filepath.Join(dataDir, safeName(name)+"-"+locationKey(location)+".password")
-	password = []byte(base64.RawURLEncoding.EncodeToString(randomBytes(32)))
+	password = randomPassword()
 	if err := createFile(path, append(password, '\n'), 0o600); err != nil {
 		return nil, "", fmt.Errorf("keep the generated password of repository %q: %w", name, err)
 	}
 	return password, path, nil
 }
+
+// randomPassword is 256 bits as text.
+func randomPassword() []byte { return []byte(base64.RawURLEncoding.EncodeToString(randomBytes(32))) }
 
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
@@ -105,7 +108,17 @@ func randomBytes(n int) []byte {
 }
 
 // createFile writes a new file durably: a file that exists, or a power cut, leaves nothing half-written under the name.
-func createFile(path string, data []byte, mode fs.FileMode) (err error) {
+func createFile(path string, data []byte, mode fs.FileMode) error {
+	return writeFile(path, data, mode, publish)
+}
+
+// replaceFile writes a file durably in the place of the one that is there: a crash leaves the old one or the new one.
+func replaceFile(path string, data []byte, mode fs.FileMode) error {
+	return writeFile(path, data, mode, os.Rename)
+}
+
+// writeFile writes a file under another name and has give it its own.
+func writeFile(path string, data []byte, mode fs.FileMode, give func(temp, path string) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -120,7 +133,7 @@ func createFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := publish(temp.Name(), path); err != nil {
+	if err := give(temp.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(dir)

@@ -109,6 +109,16 @@ func (d *deadJournal) read() error {
 	if err != nil {
 		return err
 	}
+	if err := d.parse(data); err != nil {
+		return err
+	}
+	if !bytes.HasSuffix(data, []byte("\n")) { // what we append must not be torn as well
+		_, err = d.file.WriteString("\n")
+	}
+	return err
+}
+
+func (d *deadJournal) parse(data []byte) error {
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	if !lines.Scan() {
 		return errors.New("no header")
@@ -122,10 +132,7 @@ func (d *deadJournal) read() error {
 			d.left.apply(e)
 		}
 	}
-	if !bytes.HasSuffix(data, []byte("\n")) { // what we append must not be torn as well
-		_, err = d.file.WriteString("\n")
-	}
-	return err
+	return nil
 }
 
 func (d *deadJournal) clean(log *slog.Logger, location string, remove func([]repo.ID) error) error {

@@ -68,10 +68,11 @@ const (
 	KindPrune   Kind = "prune"
 	KindRepair  Kind = "repair"
 	KindImport  Kind = "import"
+	KindKeys    Kind = "keys" // a password added, removed or changed
 )
 
 // Kinds are all kinds of runs.
-var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindPrune, KindRepair, KindImport}
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindPrune, KindRepair, KindImport, KindKeys}
 
 // State is where a run stands.
 type State string

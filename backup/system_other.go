@@ -12,6 +12,9 @@ func lockFile(*os.File) (free bool, err error) { return false, errors.ErrUnsuppo
 
 func killGroup(int) {}
 
+// processExists says yes, so that no process is taken for dead.
+func processExists(int) bool { return true }
+
 func syncDir(string) error { return nil }
 
 func freeSpace(string) (int64, bool) { return 0, false }

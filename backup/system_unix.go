@@ -22,6 +22,9 @@ func lockFile(f *os.File) (free bool, err error) {
 // killGroup ends a group of processes at once.
 func killGroup(pgid int) { unix.Kill(-pgid, unix.SIGKILL) }
 
+// processExists reports whether there is a process of that number, anybody's.
+func processExists(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
 // syncDir makes the names in a folder durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)

@@ -19,14 +19,16 @@ import (
 // is its name, the location, the password and the options: a change of any makes another vault, but the gate stays, since
 // it belongs to the location.
 type vault struct {
-	service  *Service
-	name     string
-	location string
-	dataDir  string
-	password []byte // empty: generated
-	base     repo.Options
-	storage  *liveStorage
-	gate     *gate
+	service      *Service
+	name         string
+	location     string
+	dataDir      string
+	password     []byte                 // empty: generated
+	passwordFrom string                 // see RepositoryConfig
+	changed      atomic.Pointer[[]byte] // what took the place of password since; nil: nothing
+	base         repo.Options
+	storage      *liveStorage
+	gate         *gate
 
 	opening chan struct{}    // holds a token while somebody opens
 	repo    *repo.Repository // nil: not open; under opening
@@ -52,7 +54,7 @@ func (s *Service) vaultOf(c *setup, r RepositoryConfig) *vault {
 		s.gates[location] = &gate{}
 	}
 	v := &vault{
-		service: s, name: r.Name, location: location, dataDir: c.DataDir, password: r.Password,
+		service: s, name: r.Name, location: location, dataDir: c.DataDir, password: r.Password, passwordFrom: r.PasswordFrom,
 		storage: &liveStorage{}, gate: s.gates[location], opening: make(chan struct{}, 1),
 	}
 	v.storage.set(r.Storage)
@@ -150,6 +152,9 @@ func (v *vault) close() {
 
 // knownPassword is the configured password, or the one that was generated for this place.
 func (v *vault) knownPassword() ([]byte, error) {
+	if changed := v.changed.Load(); changed != nil {
+		return *changed, nil
+	}
 	if len(v.password) > 0 {
 		return v.password, nil
 	}

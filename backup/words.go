@@ -33,6 +33,8 @@ func (v *vault) explain(err error) error {
 		return nil
 	case errors.Is(err, repo.ErrWrongPassword):
 		way = "; correct `password` in the configuration"
+	case errors.Is(err, repo.ErrLocked):
+		way = ": " + v.command("unlock")
 	case errors.Is(err, repo.ErrNoRepository):
 		way = "; the first backup makes it, or now: " + v.command("init")
 	case errors.Is(err, repo.ErrDamaged):

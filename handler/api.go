@@ -46,6 +46,12 @@ func (a *API) routes() []route {
 		{get, "/repositories", Viewer, a.repositories},
 		{post, "/repositories/{name}/init", Admin, a.initRepository},
 		{post, "/repositories/{name}/check", Admin, a.check},
+		{get, "/repositories/{name}/locks", Viewer, a.locks},
+		{post, "/repositories/{name}/unlock", Admin, a.unlock},
+		{get, "/repositories/{name}/keys", Root, a.keys},
+		{post, "/repositories/{name}/keys", Root, a.addKey},
+		{post, "/repositories/{name}/keys/{id}/remove", Root, a.removeKey},
+		{post, "/repositories/{name}/passwd", Root, a.changePassword},
 		{get, "/health", Prober, a.health},
 	}
 }

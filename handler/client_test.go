@@ -39,7 +39,7 @@ func clients(t *testing.T, test func(t *testing.T, env *backuptest.Env, c *Clien
 // adminAPI is the API as the admin endpoint mounts it.
 func adminAPI(s *backup.Service) *API {
 	return &API{Service: func() *backup.Service { return s }, Unlimited: true,
-		Caller: func(*http.Request) Caller { return Caller{Name: "command line", Role: Admin} }}
+		Caller: func(*http.Request) Caller { return Caller{Name: "command line", Role: Root} }}
 }
 
 // wait follows a run to its end through the client.

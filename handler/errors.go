@@ -46,7 +46,7 @@ var faults = []fault{
 	{"damaged", http.StatusServiceUnavailable, []error{repo.ErrDamaged}},
 	{"unsupported", http.StatusServiceUnavailable, []error{repo.ErrUnsupported}},
 	{"exists", http.StatusConflict, []error{repo.ErrExists}},
-	{"conflict", http.StatusConflict, []error{backup.ErrConflict}},
+	{"conflict", http.StatusConflict, []error{backup.ErrConflict, repo.ErrKeyNeeded, repo.ErrTooManyKeys}},
 	{"ambiguous", http.StatusBadRequest, []error{repo.ErrAmbiguous}},
 	{"is_folder", http.StatusBadRequest, []error{repo.ErrIsFolder}},
 	{"not_folder", http.StatusBadRequest, []error{repo.ErrNotFolder}},

@@ -10,6 +10,7 @@ const (
 	Viewer
 	Operator
 	Admin
+	Root // whoever reaches Caddy's admin endpoint, or works by the command line: no page gives this role
 )
 
 // String is the word of the Caddyfile for the role.
@@ -23,6 +24,8 @@ func (r Role) String() string {
 		return "operator"
 	case Admin:
 		return "admin"
+	case Root:
+		return "root"
 	}
 	return "nobody"
 }

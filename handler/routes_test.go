@@ -30,6 +30,13 @@ var (
 		"POST /repositories/{name}/init":      Admin,
 		"POST /repositories/{name}/check":     Admin,
 		"GET /health":                         Prober,
+
+		"GET /repositories/{name}/locks":             Viewer,
+		"POST /repositories/{name}/unlock":           Admin,
+		"GET /repositories/{name}/keys":              Root,
+		"POST /repositories/{name}/keys":             Root,
+		"POST /repositories/{name}/keys/{id}/remove": Root,
+		"POST /repositories/{name}/passwd":           Root,
 	}
 	pageRoles = map[string]Role{
 		"GET /{$}":                            Viewer,
@@ -153,7 +160,7 @@ func TestEveryRouteOnTheAdminMount(t *testing.T) {
 	defer server.Close()
 	for _, rt := range new(API).routes() {
 		key := rt.method + " " + rt.pattern
-		for role = range Admin + 1 {
+		for role = range Root + 1 {
 			a := as(t, "", rt.method, server.URL+"/backup"+concrete(rt.pattern), bodies[key])
 			if allowed := role >= apiRoles[key]; (a.status != http.StatusForbidden) != allowed {
 				t.Errorf("%s as %s: status %d: %s", key, role, a.status, a.body)

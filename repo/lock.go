@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -333,7 +334,20 @@ func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
 	return locks, bad.orNil()
 }
 
-// RemoveLocks deletes lock files by ID, missing ones are no error: for the own locks of a process that is proved dead.
+// LockFiles lists the IDs of all lock files, those that cannot be read and empty ones included.
+func (r *Repository) LockFiles(ctx context.Context) ([]ID, error) {
+	files, err := listFiles(ctx, r.storage, "locks")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the locks%s: %w", r.at(), err)
+	}
+	ids := make([]ID, len(files))
+	for i, f := range files {
+		ids[i], _ = ParseID(path.Base(f.Name))
+	}
+	return ids, nil
+}
+
+// RemoveLocks deletes lock files by ID, missing ones are no error: for locks whose holders are dead.
 func (r *Repository) RemoveLocks(ctx context.Context, ids []ID) error {
 	var failed errorList
 	for _, id := range ids {
