@@ -41,7 +41,7 @@ func TestLaboratory(t *testing.T) {
 		// Not t.Parallel, which starts as many as there are cores: these mostly wait.
 		running.Go(func() {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
-				l := newLab(t, rand.New(rand.NewPCG(seed, uint64(n))))
+				l := newLab(t, t.TempDir(), rand.New(rand.NewPCG(seed, uint64(n))))
 				for round := range rounds {
 					l.round(round)
 				}
@@ -67,10 +67,11 @@ type lab struct {
 	rng    *rand.Rand
 	killed map[string]int // processes, by what they were doing
 	notes  string         // what restic backs up
+	cut    func() error   // of the power, just before a process is killed; nil: none
 }
 
-func newLab(t *testing.T, rng *rand.Rand) *lab {
-	l := &lab{newLedger(t.TempDir(), backuptest.Password), t, rng, map[string]int{}, t.TempDir()}
+func newLab(t *testing.T, root string, rng *rand.Rand) *lab {
+	l := &lab{ledger: newLedger(root, backuptest.Password), t: t, rng: rng, killed: map[string]int{}, notes: t.TempDir()}
 	backuptest.InitCheaply(t, storage.NewLocal(l.folder()))
 	return l
 }
@@ -143,8 +144,17 @@ func (l *lab) child(plan labPlan, within time.Duration) (doing string, err error
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	timer := time.AfterFunc(within, func() { cmd.Process.Kill() })
-	defer timer.Stop()
+	dark, struck := false, make(chan struct{})
+	timer := time.AfterFunc(within, func() {
+		defer close(struck)
+		if l.cut != nil {
+			dark = true
+			if err := l.cut(); err != nil {
+				l.t.Error(err)
+			}
+		}
+		cmd.Process.Kill()
+	})
 	doing = "start"
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if name, ok := strings.CutPrefix(lines.Text(), "begin "); ok {
@@ -154,7 +164,13 @@ func (l *lab) child(plan labPlan, within time.Duration) (doing string, err error
 			err = fmt.Errorf("%s\n%s", text, stderr.String())
 		}
 	}
-	switch ended := cmd.Wait(); {
+	ended := cmd.Wait()
+	if !timer.Stop() {
+		<-struck
+	}
+	switch {
+	case dark:
+		err = nil // nothing works in the dark; but what it says that it has done, it has
 	case ended == nil:
 		return "nothing", err
 	case err == nil && cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL:
