@@ -191,6 +191,19 @@ func (a *App) leaveOut(paths []string) {
 // sources themselves, for a copy of one in use is worth nothing, and reading its files beside a dump in the same process
 // would take away the locks that the dump holds on them.
 func (a *App) ourOwnPaths() []string {
+	paths := a.PrivatePaths()
+	for _, j := range a.config.Jobs {
+		for _, s := range j.Sources {
+			if database, ok := s.Source.(interface{ OwnFiles() []string }); ok {
+				paths = append(paths, database.OwnFiles()...)
+			}
+		}
+	}
+	return paths
+}
+
+// PrivatePaths lists folders and files of this machine that no handler may serve: repositories, and what opens them.
+func (a *App) PrivatePaths() []string {
 	paths := []string{a.config.DataDir}
 	for _, r := range a.config.Repositories {
 		if at := r.Storage.Location(); filepath.IsAbs(at) {
@@ -200,13 +213,6 @@ func (a *App) ourOwnPaths() []string {
 	for _, r := range a.Repositories {
 		if r != nil {
 			paths = append(paths, filesIn(r.Password)...)
-		}
-	}
-	for _, j := range a.config.Jobs {
-		for _, s := range j.Sources {
-			if database, ok := s.Source.(interface{ OwnFiles() []string }); ok {
-				paths = append(paths, database.OwnFiles()...)
-			}
 		}
 	}
 	return paths

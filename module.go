@@ -151,6 +151,15 @@ func (a *App) Cleanup() error {
 // Service is the engine that all fronts share. It is what handlers look for, by assertion.
 func (a *App) Service() *backup.Service { return a.service.Service }
 
+// JobNames lists the jobs of this configuration, for handlers that are told to serve some.
+func (a *App) JobNames() []string {
+	names := make([]string, len(a.config.Jobs))
+	for i, j := range a.config.Jobs {
+		names[i] = j.Name
+	}
+	return names
+}
+
 // services holds the one Service of the process: it outlives configurations, because runs do.
 var services = caddy.NewUsagePool()
 

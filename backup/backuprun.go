@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -82,15 +81,11 @@ func (b *backupRun) look(ctx context.Context) error {
 		return err
 	}
 	b.vault.indexed.Store(true)
-	i := slices.IndexFunc(all, func(s repo.Snapshot) bool {
-		return jobOf(s) == b.job.Name && s.Hostname == b.setup.Host && !slices.Contains(s.Tags, tagSuspect)
-	})
-	if i < 0 {
+	if b.parent = newestGood(all, b.job.Name, b.setup.Host); b.parent == nil {
 		return nil
 	}
-	b.parent = &all[i]
-	if b.before, err = loadManifest(ctx, b.repo, all[i]); err != nil && ctx.Err() == nil {
-		b.log.Warn("cannot compare with the last snapshot", "snapshot", all[i].ID.Short(), "error", err)
+	if b.before, err = loadManifest(ctx, b.repo, *b.parent); err != nil && ctx.Err() == nil {
+		b.log.Warn("cannot compare with the last snapshot", "snapshot", b.parent.ID.Short(), "error", err)
 	}
 	return nil
 }

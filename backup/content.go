@@ -126,19 +126,25 @@ func (s *Service) Open(ctx context.Context, repository, id, path string) (*Opene
 		if err != nil {
 			return err
 		}
-		node, full, err := resolve(ctx, r, raw, path)
-		if err != nil {
-			return err
-		}
-		f, err := r.OpenFile(ctx, node)
-		if err != nil {
-			return err
-		}
-		o = &Opened{File: f, Content: contentOf(node, full), Snapshot: snapshotOf(v, raw)}
-		o.describe(ctx, r, raw)
-		return nil
+		o, err = v.openIn(ctx, r, raw, path)
+		return err
 	})
 	return o, err
+}
+
+// openIn opens a file of a snapshot.
+func (v *vault) openIn(ctx context.Context, r *repo.Repository, s repo.Snapshot, path string) (*Opened, error) {
+	node, full, err := resolve(ctx, r, s, path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := r.OpenFile(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	o := &Opened{File: f, Content: contentOf(node, full), Snapshot: snapshotOf(v, s)}
+	o.describe(ctx, r, s)
+	return o, nil
 }
 
 const defaultMedia = "application/octet-stream"

@@ -100,7 +100,46 @@ func flag(d httpcaddyfile.Helper, into *bool) error {
 	return nil
 }
 
+// parseAccel sets up the handler from Caddyfile tokens. Syntax:
+//
+//	backup_accel [<matcher>] {
+//	    snapshots     <prefix> <jobs...>|*
+//	    files         <prefix> <folder>
+//	    sendfile_root <folder>
+//	}
+//
+// All three are repeatable, and at least one of them is needed.
 func parseAccel(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	h.Next()
-	return nil, h.Errf("directive '%s' is not supported yet", h.Val())
+	h.Next() // the directive's name
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	handler := new(Accel)
+	for h.NextBlock(0) {
+		if err := handler.parseWord(h); err != nil {
+			return nil, err
+		}
+	}
+	if err := handler.check(true); err != nil {
+		return nil, h.WrapErr(err)
+	}
+	return handler, nil
+}
+
+// parseWord reads one subdirective.
+func (a *Accel) parseWord(d httpcaddyfile.Helper) error {
+	word, args := d.Val(), d.RemainingArgs()
+	switch {
+	case word == "snapshots" && len(args) > 0:
+		a.Snapshots = append(a.Snapshots, AccelSnapshots{Prefix: args[0], Jobs: args[1:]})
+	case word == "files" && len(args) == 2:
+		a.Files = append(a.Files, AccelFiles{Prefix: args[0], Root: args[1]})
+	case word == "sendfile_root" && len(args) == 1:
+		a.SendfileRoots = append(a.SendfileRoots, args[0])
+	case word == "snapshots" || word == "files" || word == "sendfile_root":
+		return d.ArgErr()
+	default:
+		return d.Errf("unrecognized subdirective '%s'", word)
+	}
+	return nil
 }

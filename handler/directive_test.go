@@ -48,8 +48,6 @@ func TestDirectiveErrors(t *testing.T) {
 		"backup {\n\tinsecure\n}":          "unrecognized subdirective 'insecure'",
 		"backup {\n\tsettings off\n}":      "'settings' is not supported yet",
 		"backup {\n\tallow_upload\n}":      "'allow_upload' is not supported yet",
-		"backup_accel {\n}":                "directive 'backup_accel' is not supported yet",
-		"backup_accel /x/ {\n\tfiles /\n}": "directive 'backup_accel' is not supported yet",
 	} {
 		if _, err := adapt(t, directive); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", directive, err, want)

@@ -61,9 +61,34 @@ func (testApp) Service() *backup.Service { serviceMu.Lock(); defer serviceMu.Unl
 
 func init() { caddy.RegisterModule(new(testApp)) }
 
-// provision makes the handler of a configuration in JSON, and returns what it logs. s is the app's Service; without an
-// app when it is nil.
+// JobNames and PrivatePaths are what the handler backup_accel asks the app for.
+func (a testApp) JobNames() (names []string) {
+	jobs, _ := a.Service().Jobs(context.Background())
+	for _, j := range jobs {
+		names = append(names, j.Name)
+	}
+	return names
+}
+func (testApp) PrivatePaths() []string { return []string{privatePath} }
+
+// privatePath stands for a repository on the disk.
+const privatePath = "/srv/repository"
+
+// provision makes the handler backup of a configuration in JSON, and returns what it logs. s is the app's Service;
+// without an app when it is nil.
 func provision(t testing.TB, s *backup.Service, config string) (h *Handler, log func() string, err error) {
+	t.Helper()
+	module, log, err := provisionModule(t, s, "http.handlers.backup", config)
+	if err != nil {
+		return nil, log, err
+	}
+	h = module.(*Handler)
+	t.Cleanup(func() { _ = h.Cleanup() })
+	return h, log, nil
+}
+
+// provisionModule does the same for any handler.
+func provisionModule(t testing.TB, s *backup.Service, id, config string) (module any, log func() string, err error) {
 	t.Helper()
 	serviceMu.Lock()
 	service = s
@@ -80,14 +105,8 @@ func provision(t testing.TB, s *backup.Service, config string) (h *Handler, log 
 	if err != nil {
 		t.Fatal(err)
 	}
-	module, err := ctx.LoadModuleByID("http.handlers.backup", json.RawMessage(config))
-	log = func() string { data, _ := os.ReadFile(file); return string(data) }
-	if err != nil {
-		return nil, log, err
-	}
-	h = module.(*Handler)
-	t.Cleanup(func() { _ = h.Cleanup() })
-	return h, log, nil
+	module, err = ctx.LoadModuleByID(id, json.RawMessage(config))
+	return module, func() string { data, _ := os.ReadFile(file); return string(data) }, err
 }
 
 func raw(t testing.TB, v any) json.RawMessage {

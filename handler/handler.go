@@ -58,7 +58,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision finds the backup app and resolves placeholders.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Slogger()
-	if err := h.findService(ctx); err != nil {
+	var err error
+	if h.service, err = serviceOf(ctx, "backup"); err != nil {
 		return err
 	}
 	repl := caddy.NewReplacer()
@@ -75,22 +76,22 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// findService finds the app by what it can do: the handler knows nothing of the package that the app is in.
-func (h *Handler) findService(ctx caddy.Context) error {
+// serviceOf finds the app by what it can do: the handlers know nothing of the package that the app is in. what is the
+// handler that needs it.
+func serviceOf(ctx caddy.Context, what string) (func() *backup.Service, error) {
 	app, err := ctx.AppIfConfigured("backup")
 	if errors.Is(err, caddy.ErrNotConfigured) {
-		return errors.New("the handler backup needs the app backup: add the global option backup { … } " +
-			"at the top of the Caddyfile, with a job in it")
+		return nil, fmt.Errorf("the handler %s needs the app backup: add the global option backup { … } "+
+			"at the top of the Caddyfile, with a job in it", what)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	provider, ok := app.(interface{ Service() *backup.Service })
 	if !ok {
-		return fmt.Errorf("the app backup (%T) has no service", app)
+		return nil, fmt.Errorf("the app backup (%T) has no service", app)
 	}
-	h.service = provider.Service
-	return nil
+	return provider.Service, nil
 }
 
 func (h *Handler) resolveRoot(repl *caddy.Replacer) error {

@@ -18,10 +18,11 @@ import (
 // the like) are judged against it. Content is read by one request only; close it.
 type offer struct {
 	content  *watched
-	media    string // MIME type
-	filename string // for people who save it
-	etag     string // strong, quoted; see etagOf
-	sha256   string // of the whole content in hex, where it is known
+	media    string    // MIME type
+	filename string    // for people who save it; "" = no Content-Disposition
+	etag     string    // strong, quoted; see etagOf
+	sha256   string    // of the whole content in hex, where it is known
+	modified time.Time // zero = no Last-Modified
 }
 
 // etagPrefix marks the entity tags of stored content, so that they can be told from those of an upstream.
@@ -45,8 +46,8 @@ func offerOf(o *backup.Opened) *offer {
 func (o *offer) close() { o.content.close() }
 
 // serve answers the request with the content. Headers that are set already stay: Content-Type, Content-Disposition and
-// Cache-Control; all that tells of the content is the offer's. There is no Last-Modified: times of dumps are too coarse
-// to tell contents apart, the strong ETag is not. Other methods than GET and HEAD get the whole.
+// Cache-Control; all that tells of the content is the offer's. Dumps have no Last-Modified: their times are too
+// coarse to tell contents apart, the strong ETag is not. Other methods than GET and HEAD get the whole.
 //
 // An error means that nothing is sent yet. When the content fails in mid-body, failed is told why and the connection is
 // broken: a plain return would end a body without Content-Length (another handler may have compressed it) as if it were
@@ -58,7 +59,7 @@ func (o *offer) serve(w http.ResponseWriter, r *http.Request, failed func(error)
 	}
 	o.describe(w.Header())
 	rw := &rangeWriter{ResponseWriter: w}
-	http.ServeContent(rw, r, "", time.Time{}, o.content)
+	http.ServeContent(rw, r, "", o.modified, o.content)
 	if rw.refused {
 		size, _ := o.content.Seek(0, io.SeekEnd)
 		return fmt.Errorf("%w: the file has %d bytes", errRange, size)
@@ -73,7 +74,9 @@ func (o *offer) serve(w http.ResponseWriter, r *http.Request, failed func(error)
 // describe sets the headers that tell of the content.
 func (o *offer) describe(h http.Header) {
 	setDefault(h, "Content-Type", o.media)
-	setDefault(h, "Content-Disposition", attachment(o.filename))
+	if o.filename != "" {
+		setDefault(h, "Content-Disposition", attachment(o.filename))
+	}
 	setDefault(h, "Cache-Control", "private, no-cache, no-transform") // no-transform: Range and Content-Length stay true
 	h.Set("ETag", o.etag)
 	if digest, err := hex.DecodeString(o.sha256); err == nil && len(digest) == 32 {
