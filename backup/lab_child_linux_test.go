@@ -29,6 +29,8 @@ import (
 var labOps = []labOp{
 	{"backup", 6, (*labChild).backup},
 	{"check", 1, (*labChild).check},
+	{"password", 1, (*labChild).changePassword},
+	{"key", 1, (*labChild).changeKeys},
 }
 
 type labOp struct {
@@ -39,13 +41,12 @@ type labOp struct {
 
 // labPlan is what the parent tells a child, as JSON in its environment.
 type labPlan struct {
-	Root     string
-	Seed     uint64
-	Next     uint64 // the number of the next backup
-	Password string
-	KillAt   int64    // the child kills itself at its n-th change of the storage; 0: never
-	After    bool     // … when that is done, instead of before
-	Ops      []string // what to do, in this order, and then end; none: for ever, by chance
+	Root   string
+	Seed   uint64
+	Next   uint64   // the number of the next backup
+	KillAt int64    // the child kills itself at its n-th change of the storage; 0: never
+	After  bool     // … when that is done, instead of before
+	Ops    []string // what to do, in this order, and then end; none: for ever, by chance
 }
 
 // labEnv is set for children.
@@ -71,19 +72,16 @@ func init() {
 // labChild is the child at work.
 type labChild struct {
 	*backup.Service
-	rng      *rand.Rand
-	next     uint64
-	password string
-	content  atomic.Uint64 // the number of the backup that is being made
+	rng     *rand.Rand
+	next    uint64
+	content atomic.Uint64 // the number of the backup that is being made
 }
 
 func runLabChild(plan labPlan) error {
-	c := &labChild{
-		Service: backup.New().Cheap(), rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next, password: plan.Password,
-	}
+	c := &labChild{Service: backup.New().Cheap(), rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next}
 	st := &suicidal{Local: storage.NewLocal(filepath.Join(plan.Root, "repository")), after: plan.After}
 	st.left.Store(plan.KillAt)
-	if _, err := c.Attach(labConfig(plan.Root, plan.Password, st, c)); err != nil {
+	if _, err := c.Attach(labConfig(plan.Root, st, c)); err != nil {
 		return err
 	}
 	if len(plan.Ops) > 0 {
@@ -102,10 +100,11 @@ func runLabChild(plan labPlan) error {
 	}
 }
 
-func labConfig(root, password string, st backup.Storage, c *labChild) backup.Config {
+// labConfig has no password in it: the one that is generated is changed, too.
+func labConfig(root string, st backup.Storage, c *labChild) backup.Config {
 	return backup.Config{
 		Host:         "shop-server",
-		Repositories: []backup.RepositoryConfig{{Storage: st, Password: []byte(password), PackSize: 4 << 20}},
+		Repositories: []backup.RepositoryConfig{{Storage: st, PackSize: 4 << 20}},
 		Jobs: []backup.Job{{Name: "shop", Sources: []backup.NamedSource{
 			{Name: "db", Kind: "fake", Source: c.dump()}, {Name: "media", Kind: "fake", Source: labMedia{Source: c.dump(), c: c}},
 		}}},
@@ -168,6 +167,27 @@ func (c *labChild) backup(ctx context.Context) error {
 
 func (c *labChild) check(ctx context.Context) error {
 	_, err := c.green(c.Check(ctx, "tester", backup.CheckRequest{ReadData: c.rng.IntN(3) == 0}))
+	return err
+}
+
+func (c *labChild) changePassword(ctx context.Context) error {
+	_, err := c.green(c.ChangePassword(ctx, "tester", "", nil))
+	return err
+}
+
+// changeKeys adds a password, or removes one that is not ours: those that cut-off changes have left, too.
+func (c *labChild) changeKeys(ctx context.Context) error {
+	keys, err := c.Keys(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if !k.Current && len(keys) > 3 {
+			_, err := c.green(c.RemoveKey(ctx, "tester", "", k.ID.String()))
+			return err
+		}
+	}
+	_, err = c.green(c.AddKey(ctx, "tester", "", fmt.Appendf(nil, "password %d", c.rng.Uint64())))
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,24 +21,39 @@ import (
 // ledger is kept outside of the processes that get killed: what they were promised. Backups are known by their number,
 // which is the first word of what they dump, whatever the ID of their snapshot.
 type ledger struct {
-	root     string
-	password string
-	next     uint64            // number of the next backup
-	ids      map[string]uint64 // numbers of snapshots, where known
-	kept     map[uint64]bool   // acknowledged, or seen: must be there
-	doomed   map[uint64]bool   // somebody began to remove them
-	gone     map[uint64]bool   // removed, which was acknowledged: must not be there
-	foreign  map[string]bool   // snapshots that restic made: must be there
+	root    string
+	next    uint64            // number of the next backup
+	ids     map[string]uint64 // numbers of snapshots, where known
+	kept    map[uint64]bool   // acknowledged, or seen: must be there
+	doomed  map[uint64]bool   // somebody began to remove them
+	gone    map[uint64]bool   // removed, which was acknowledged: must not be there
+	foreign map[string]bool   // snapshots that restic made: must be there
 }
 
-func newLedger(root, password string) *ledger {
+func newLedger(root string) *ledger {
 	return &ledger{
-		root: root, password: password, next: 1,
+		root: root, next: 1,
 		ids: map[string]uint64{}, kept: map[uint64]bool{}, doomed: map[uint64]bool{}, gone: map[uint64]bool{}, foreign: map[string]bool{},
 	}
 }
 
 func (l *ledger) folder() string { return filepath.Join(l.root, "repository") }
+
+// password is the one that was generated, or took the place of that.
+func (l *ledger) password(t *testing.T) string {
+	t.Helper()
+	files := must(filepath.Glob(filepath.Join(l.root, "data", "*.password")))(t)
+	if len(files) != 1 {
+		t.Fatalf("password files: %v", files)
+	}
+	return strings.TrimSpace(string(must(os.ReadFile(files[0]))(t)))
+}
+
+// open opens the repository as it is now.
+func (l *ledger) open(t *testing.T) *repo.Repository {
+	t.Helper()
+	return must(repo.Open(t.Context(), storage.NewLocal(l.folder()), []byte(l.password(t)), repo.Options{}))(t)
+}
 
 // note takes down a line of a child. It returns the text of a failure.
 func (l *ledger) note(line string) (failure string) {
@@ -71,10 +87,7 @@ func (l *ledger) note(line string) (failure string) {
 // finds nothing, and some snapshots, or all, are read byte by byte.
 func (l *ledger) verify(t *testing.T, rng *rand.Rand, thorough bool) {
 	t.Helper()
-	r, err := repo.Open(t.Context(), storage.NewLocal(l.folder()), []byte(l.password), repo.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := l.open(t)
 	there := l.look(t, r)
 	report, err := r.Check(t.Context(), repo.CheckOptions{ReadData: thorough})
 	if err != nil || report.Errors() > 0 {
@@ -157,11 +170,10 @@ func requireContent(t *testing.T, r *repo.Repository, s repo.Snapshot, number ui
 // restic runs restic on the repository, and takes down what it makes.
 func (l *ledger) restic(t *testing.T, args ...string) {
 	t.Helper()
-	out := realtest.Restic(t, l.folder(), l.password, args...)
+	out := realtest.Restic(t, l.folder(), l.password(t), args...)
 	if _, rest, ok := strings.Cut(out, `"snapshot_id":"`); ok {
 		short, _, _ := strings.Cut(rest, `"`)
-		r := must(repo.Open(t.Context(), storage.NewLocal(l.folder()), []byte(l.password), repo.Options{}))(t)
-		s := must(r.FindSnapshot(t.Context(), short, repo.SnapshotFilter{}))(t)
+		s := must(l.open(t).FindSnapshot(t.Context(), short, repo.SnapshotFilter{}))(t)
 		l.foreign[s.ID.String()] = true
 	}
 }

@@ -17,9 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
-	"github.com/caddy-backup/caddy-backup/storage"
 )
 
 // TestLaboratory lets processes loose on repositories and kills them with SIGKILL, at random moments and at random
@@ -71,8 +69,8 @@ type lab struct {
 }
 
 func newLab(t *testing.T, root string, rng *rand.Rand) *lab {
-	l := &lab{ledger: newLedger(root, backuptest.Password), t: t, rng: rng, killed: map[string]int{}, notes: t.TempDir()}
-	backuptest.InitCheaply(t, storage.NewLocal(l.folder()))
+	l := &lab{ledger: newLedger(root), t: t, rng: rng, killed: map[string]int{}, notes: t.TempDir()}
+	l.quiet("backup") // it makes the repository
 	return l
 }
 
@@ -134,7 +132,7 @@ func (l *lab) last() {
 // when it was killed, "nothing" when it was done. An error is what the process itself calls a failure.
 func (l *lab) child(plan labPlan, within time.Duration) (doing string, err error) {
 	l.t.Helper()
-	plan.Root, plan.Next, plan.Password = l.root, l.next, l.password
+	plan.Root, plan.Next = l.root, l.next
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), labEnv+"="+string(must(json.Marshal(plan))(l.t)))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
