@@ -140,7 +140,9 @@ func (r *Repository) loadIndex(ctx context.Context, look func(file ID, list *ind
 	if len(load.fresh) > 0 || len(state.files) == 0 {
 		files := make(map[ID]bool, len(state.files)+len(load.fresh))
 		maps.Copy(files, state.files)
-		maps.Copy(files, load.fresh)
+		for id := range load.fresh {
+			files[id] = true
+		}
 		x.state.Store(&indexState{files, pushSegment(state.segments, list)})
 	}
 	if len(load.bad) > 0 {
@@ -149,9 +151,12 @@ func (r *Repository) loadIndex(ctx context.Context, look func(file ID, list *ind
 	return nil
 }
 
+// packSpan is where in a list's packs those of one index file stand: from first to behind.
+type packSpan struct{ first, behind int }
+
 // loadIndexFiles reads all index files but the known ones into one list. There may be a million blobs, so each entry
 // should be written once, where it will stay: from what the first file holds it guesses what all will.
-func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool, look func(ID, *indexList)) (indexList, loaded[bool], error) {
+func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool, look func(ID, *indexList)) (indexList, loaded[packSpan], error) {
 	var mu sync.Mutex
 	var list indexList
 	left := int64(0) // stored bytes of the files that are not in the list yet
@@ -161,10 +166,10 @@ func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool, look
 		}
 		return !known[id]
 	}
-	decode := func(id ID, f FileInfo, text []byte) (bool, error) {
+	decode := func(id ID, f FileInfo, text []byte) (packSpan, error) {
 		one, err := decodeIndex(text, r.config.Version)
 		if err != nil {
-			return false, err
+			return packSpan{}, err
 		}
 		if look != nil {
 			look(id, one)
@@ -173,8 +178,9 @@ func (r *Repository) loadIndexFiles(ctx context.Context, known map[ID]bool, look
 		defer mu.Unlock()
 		list.reserve(one, f.Size, left)
 		left -= f.Size
+		span := packSpan{len(list.packs), len(list.packs) + len(one.packs)}
 		list.addList(one)
-		return true, nil
+		return span, nil
 	}
 	load, err := loadFiles(ctx, r, "index", want, decode)
 	return list, load, err

@@ -62,35 +62,44 @@ func (b *indexBlob) UnmarshalJSON(text []byte) error {
 // in memory. The packs must be durable already: an index may list only packs that exist. So many blobs that they would
 // make a file too large go into several files, each pack whole in one of them; the ID is the last one's.
 func (r *Repository) saveIndex(ctx context.Context, packs map[ID][]packedBlob) (ID, error) {
+	var file ID
+	for _, ids := range splitPacks(packs) {
+		var err error
+		if file, err = r.saveIndexFile(ctx, ids, packs); err != nil {
+			return ID{}, err
+		}
+	}
+	return file, nil
+}
+
+// splitPacks distributes packs over index files that are not too large, each whole in one of them.
+func splitPacks(packs map[ID][]packedBlob) [][]ID {
 	ids := make([]ID, 0, len(packs))
 	for id := range packs {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b ID) int { return compareIDs(&a, &b) })
-	var file ID
-	for len(ids) > 0 {
-		n, blobs := 0, 0
-		for n < len(ids) && (n == 0 || blobs+len(packs[ids[n]]) <= indexFileBlobs) {
-			blobs += len(packs[ids[n]])
+	return splitList(ids, func(id ID) int { return len(packs[id]) })
+}
+
+// splitList cuts a list of packs, that have so many blobs, into one for each index file.
+func splitList[T any](list []T, blobs func(T) int) [][]T {
+	var files [][]T
+	for len(list) > 0 {
+		n, sum := 0, 0
+		for n < len(list) && (n == 0 || sum+blobs(list[n]) <= indexFileBlobs) {
+			sum += blobs(list[n])
 			n++
 		}
-		var err error
-		if file, err = r.saveIndexFile(ctx, ids[:n], packs); err != nil {
-			return ID{}, err
-		}
-		ids = ids[n:]
+		files = append(files, list[:n:n])
+		list = list[n:]
 	}
-	return file, nil
+	return files
 }
 
 // saveIndexFile writes one file with these packs.
 func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][]packedBlob) (ID, error) {
-	text := encodeIndex(ids, packs)
-	list, err := decodeIndex(text, r.config.Version)
-	if err != nil {
-		return ID{}, fmt.Errorf("refusing to store an index file that nobody could read: %w", err)
-	}
-	file, err := r.saveUnpacked(ctx, "index", text)
+	file, list, err := r.putIndexFile(ctx, ids, packs)
 	if err != nil {
 		return ID{}, err
 	}
@@ -98,6 +107,18 @@ func (r *Repository) saveIndexFile(ctx context.Context, ids []ID, packs map[ID][
 	defer r.index.mu.Unlock()
 	r.index.add(file, *list)
 	return file, nil
+}
+
+// putIndexFile stores one file with these packs, and tells nobody. It returns the ID also when only storing has failed:
+// the file may be there.
+func (r *Repository) putIndexFile(ctx context.Context, ids []ID, packs map[ID][]packedBlob) (ID, *indexList, error) {
+	text := encodeIndex(ids, packs)
+	list, err := decodeIndex(text, r.config.Version)
+	if err != nil {
+		return ID{}, nil, fmt.Errorf("refusing to store an index file that nobody could read: %w", err)
+	}
+	file, err := r.saveUnpacked(ctx, "index", text)
+	return file, list, err
 }
 
 // encodeIndex writes the JSON by hand: there may be a million blobs.

@@ -11,13 +11,22 @@ import (
 // straight into it beside other workers, and reads it back; so there is no copy between the compressor and the
 // upload buffer. A full pack is stored in the background while the next one fills.
 type packer struct {
-	w       *Writer
+	packSink
 	size    int // of a pack, header included, in bytes
 	uploads sync.WaitGroup
 
 	mu   sync.Mutex
 	open *openPack
 	free chan []byte // pack buffers; their number bounds the memory and the uploads at once
+}
+
+// packSink is whom a packer works for.
+type packSink struct {
+	repo   *Repository
+	ctx    context.Context // of all writing; fail ends it
+	fail   func(error)
+	stored func(ID, []packedBlob) error // told of every pack that is durable
+	bytes  *atomic.Int64                // counts what is stored
 }
 
 // openPack is a pack in the making.
@@ -28,8 +37,8 @@ type openPack struct {
 	sealing sync.WaitGroup // workers that write into buf
 }
 
-func newPacker(w *Writer, size, buffers int) *packer {
-	p := &packer{w: w, size: size, free: make(chan []byte, buffers)}
+func newPacker(sink packSink, size, buffers int) *packer {
+	p := &packer{packSink: sink, size: size, free: make(chan []byte, buffers)}
 	for range buffers {
 		p.free <- nil // allocated at first use
 	}
@@ -50,8 +59,8 @@ func (p *packer) seal(b *packedBlob, payload []byte) (sealed []byte, done func()
 	if err != nil {
 		return nil, nil, err
 	}
-	p.w.repo.key.seal(region[:0], payload)
-	p.w.stats.stored.Add(int64(len(region)))
+	p.repo.key.seal(region[:0], payload)
+	p.bytes.Add(int64(len(region)))
 	return region, pack.sealing.Done, nil
 }
 
@@ -88,8 +97,8 @@ func (p *packer) buffer(n int) ([]byte, error) {
 			buf = make([]byte, 0, n)
 		}
 		return buf[:0], nil
-	case <-p.w.ctx.Done():
-		return nil, context.Cause(p.w.ctx)
+	case <-p.ctx.Done():
+		return nil, context.Cause(p.ctx)
 	}
 }
 
@@ -109,7 +118,7 @@ func (p *packer) store(o *openPack) {
 	p.uploads.Go(func() {
 		o.sealing.Wait()
 		if err := p.put(o); err != nil {
-			p.w.fail(err)
+			p.fail(err)
 		}
 		if cap(o.buf) > p.size { // made for one huge tree
 			o.buf = nil
@@ -118,25 +127,24 @@ func (p *packer) store(o *openPack) {
 	})
 }
 
-// put stores the pack and then tells the writer. A crash before the put leaves nothing, one after it an orphan pack
+// put stores the pack and then tells the sink. A crash before the put leaves nothing, one after it an orphan pack
 // that the next prune removes.
 func (p *packer) put(o *openPack) error {
-	w := p.w
-	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
 	}
 	blobs := len(o.buf)
-	pack := appendHeader(o.buf, o.blobs, w.repo.key)
-	parsed, err := parseHeader(w.repo.key, pack[blobs:], int64(len(pack)))
+	pack := appendHeader(o.buf, o.blobs, p.repo.key)
+	parsed, err := parseHeader(p.repo.key, pack[blobs:], int64(len(pack)))
 	if err != nil || !equalBlobs(parsed, o.blobs) {
 		return fmt.Errorf("pack header went wrong in memory (is the memory of this machine sound?): %w", ErrDamaged)
 	}
 	id := Hash(pack)
-	if err := w.repo.storage.Put(w.ctx, packName(id), pack); err != nil {
+	if err := p.repo.storage.Put(p.ctx, packName(id), pack); err != nil {
 		return fmt.Errorf("storing pack %s: %w", id.Short(), err)
 	}
-	w.stats.stored.Add(int64(len(pack) - blobs))
-	return w.packStored(id, o.blobs)
+	p.bytes.Add(int64(len(pack) - blobs))
+	return p.stored(id, o.blobs)
 }
 
 // packName is where a pack lies.

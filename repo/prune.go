@@ -1,8 +1,11 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"time"
 )
 
 // PruneOptions choose what a prune is worth. The zero value is the default.
@@ -77,7 +80,184 @@ type PruneReport struct {
 	Notes []string `json:"notes"` // what people should know, in sentences
 }
 
-// Prune deletes the packs, and by writing them anew the parts of packs, that no snapshot needs, under an exclusive lock.
+// Prune deletes the packs that no snapshot needs, and writes those anew that hold too much beside what one needs, under
+// an exclusive lock. It reads all index files, snapshots and trees, and gives up, with nothing deleted, when any of them
+// cannot be read, when something that is needed is in no index, or when a pack that is needed is missing or too short.
+// The report is there beside an error too, as soon as there is a plan.
 func (r *Repository) Prune(ctx context.Context, lock *Lock, o PruneOptions) (*PruneReport, error) {
-	return nil, fmt.Errorf("prune: %w", ErrUnsupported)
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	ctx, stop, err := r.exclusively(ctx, lock)
+	if err != nil {
+		return nil, fmt.Errorf("cannot prune the repository%s: %w", r.at(), err)
+	}
+	defer stop()
+	p := &pruner{
+		live: r, lock: lock, opt: o,
+		// Nothing that memory holds is trusted: a damaged index file or snapshot could hide behind it.
+		repo:   &Repository{storage: r.storage, key: r.key, config: r.config, opt: r.opt, index: newIndex()},
+		report: &PruneReport{DryRun: o.DryRun, Notes: []string{}},
+	}
+	if err := p.makePlan(ctx); err != nil {
+		return nil, fmt.Errorf("cannot prune the repository%s; nothing was deleted: %w", r.at(), err)
+	}
+	if o.DryRun {
+		return p.report, nil
+	}
+	if err := p.execute(ctx); err != nil {
+		return p.report, fmt.Errorf("pruning the repository%s was cut short; nothing that is needed was deleted, and the next prune goes on: %w",
+			r.at(), err)
+	}
+	return p.report, nil
+}
+
+// pruner is a prune under way.
+type pruner struct {
+	live   *Repository // whose index others use meanwhile
+	repo   *Repository // the same with an index of our own
+	lock   *Lock
+	opt    PruneOptions
+	report *PruneReport
+
+	catalog  *catalog
+	sizes    []int64 // of the packs in the storage, by number; -1 for missing ones
+	orphans  []orphan
+	packs    []packState
+	verdicts []verdict
+}
+
+// orphan is a pack that no index lists.
+type orphan struct {
+	id   ID
+	size int64
+}
+
+// makePlan reads all that matters and decides. It changes nothing.
+func (p *pruner) makePlan(ctx context.Context) error {
+	snapshots, err := p.repo.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	p.progress(PruneLoading, 0, 0)
+	if p.catalog, err = p.repo.loadCatalog(ctx); err != nil {
+		return err
+	}
+	if err := p.list(ctx); err != nil {
+		return err
+	}
+	if err := p.confirm(snapshots); err != nil {
+		return err
+	}
+	if err := p.needs(ctx, snapshots); err != nil {
+		return err
+	}
+	if err := p.sameSnapshots(ctx, snapshots); err != nil {
+		return err
+	}
+	p.packs = tally(p.catalog, p.sizes, p.suspects(), p.repo.config.Version)
+	o := p.repo.opt
+	p.verdicts, err = planPacks(p.packs, planOptions{
+		maxUnused: cmp.Or(p.opt.MaxUnused, DefaultMaxUnused),
+		small:     [2]int64{DataBlob: int64(min(o.PackSize, 16<<20)) / 5, TreeBlob: int64(min(o.PackSize, treePackSize)) / 5},
+	})
+	if err != nil {
+		return err
+	}
+	if n := missing(p.sizes); n > 0 {
+		p.note("%d packs were listed that are not there; nothing in them is needed", n)
+	}
+	p.report.Snapshots, p.report.PacksUnindexed = len(snapshots), len(p.orphans)
+	p.summarize()
+	return nil
+}
+
+// list looks which packs are in the storage. The age of those in no index is told by the storage's own clock: now is when
+// it wrote our lock, which is never too late.
+func (p *pruner) list(ctx context.Context) error {
+	now, err := p.storageTime(ctx)
+	if err != nil {
+		return err
+	}
+	p.sizes = make([]int64, len(p.catalog.packs))
+	for n := range p.sizes {
+		p.sizes[n] = -1
+	}
+	return p.repo.eachPack(ctx, func(id ID, f FileInfo) {
+		n, indexed := p.catalog.numbers[id]
+		switch {
+		case indexed:
+			p.sizes[n] = f.Size
+		case now.IsZero() || f.ModTime.IsZero() || now.Sub(f.ModTime) < orphanAge:
+			p.report.PacksTooYoung++
+		default:
+			p.orphans = append(p.orphans, orphan{id, f.Size})
+		}
+	})
+}
+
+// missing counts the packs that are listed and not there.
+func missing(sizes []int64) (n int) {
+	for _, size := range sizes {
+		if size < 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// storageTime is when the storage wrote the newest of our lock files, by its clock; zero when it does not tell.
+func (p *pruner) storageTime(ctx context.Context) (time.Time, error) {
+	var newest time.Time
+	files, err := listFiles(ctx, p.repo.storage, "locks")
+	for _, f := range files {
+		if f.Name == lockName(p.lock.latest.Load().id) {
+			newest = f.ModTime
+		}
+	}
+	return newest, err
+}
+
+// confirm refuses to take a repository for empty, and asks the caller.
+func (p *pruner) confirm(snapshots []Snapshot) error {
+	if len(snapshots) == 0 && len(p.catalog.packs)+len(p.orphans) > 0 && !p.opt.AllowEmpty {
+		return fmt.Errorf("%w: there is not one, but there are %d packs of data; if they were not all deleted on purpose, "+
+			"look for what is missing in the folder snapshots", ErrNoSnapshots, len(p.catalog.packs)+len(p.orphans))
+	}
+	if p.opt.Confirm != nil {
+		return p.opt.Confirm(snapshots)
+	}
+	return nil
+}
+
+// sameSnapshots lists them again. A listing that lacked some the first time, or somebody who writes beside our lock,
+// would cost what only they need.
+func (p *pruner) sameSnapshots(ctx context.Context, before []Snapshot) error {
+	after, err := p.repo.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	same := slices.EqualFunc(before, after, func(a, b Snapshot) bool { return a.ID == b.ID })
+	if !same {
+		return fmt.Errorf("there were %d snapshots a moment ago and there are %d others now; does somebody work without a lock, or does "+
+			"the storage not list all?", len(before), len(after))
+	}
+	return nil
+}
+
+// suspects are packs that a check found damaged. They stay as long as anything in them has no other copy.
+func (p *pruner) suspects() map[ID]bool {
+	suspects := map[ID]bool{}
+	if list := p.live.distrusted.Load(); list != nil {
+		for _, id := range *list {
+			suspects[id] = true
+		}
+	}
+	return suspects
+}
+
+func (p *pruner) progress(step PruneStep, done, total int64) {
+	if p.opt.Progress != nil {
+		p.opt.Progress(PruneProgress{step, done, total})
+	}
 }

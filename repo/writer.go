@@ -92,8 +92,9 @@ func (r *Repository) NewWriter(lock *Lock) (*Writer, error) {
 		unindexed: map[ID][]packedBlob{},
 	}
 	w.ctx, w.cancel = context.WithCancelCause(lock.Context())
-	w.data = newPacker(w, r.opt.PackSize, dataPackBuffers)
-	w.trees = newPacker(w, min(treePackSize, r.opt.PackSize), treePackBuffers)
+	sink := packSink{r, w.ctx, w.fail, w.packStored, &w.stats.stored}
+	w.data = newPacker(sink, r.opt.PackSize, dataPackBuffers)
+	w.trees = newPacker(sink, min(treePackSize, r.opt.PackSize), treePackBuffers)
 	w.root = &Dir{w: w}
 	for range r.opt.Cores {
 		w.workers.Go(w.work)

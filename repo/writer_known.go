@@ -59,13 +59,22 @@ func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
 // listPacks gives the sizes of all packs in the storage, in bytes.
 func (r *Repository) listPacks(ctx context.Context) (map[ID]int64, error) {
 	sizes := map[ID]int64{}
-	for f, err := range r.storage.List(ctx, "data") {
-		if err != nil {
-			return nil, fmt.Errorf("listing packs%s: %w", r.at(), err)
-		}
-		if id, err := ParseID(path.Base(f.Name)); err == nil && f.Name == packName(id) {
-			sizes[id] = f.Size
-		}
+	err := r.eachPack(ctx, func(id ID, f FileInfo) { sizes[id] = f.Size })
+	if err != nil {
+		return nil, err
 	}
 	return sizes, nil
+}
+
+// eachPack lists the packs in the storage.
+func (r *Repository) eachPack(ctx context.Context, visit func(ID, FileInfo)) error {
+	for f, err := range r.storage.List(ctx, "data") {
+		if err != nil {
+			return fmt.Errorf("listing packs%s: %w", r.at(), err)
+		}
+		if id, err := ParseID(path.Base(f.Name)); err == nil && f.Name == packName(id) {
+			visit(id, f)
+		}
+	}
+	return nil
 }
