@@ -7,9 +7,14 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // This file is the one place that makes local writes durable. "Acknowledged" means: after a power cut at any later
@@ -120,6 +125,32 @@ func createTemp(p string, mode fs.FileMode) (*os.File, error) {
 
 // isTemp reports whether a file is one that was never finished: ours or restic's.
 func isTemp(base string) bool { return strings.Contains(base, tempMark) }
+
+// ownTemp is what the temporary files of a repository's own files are called; restic's end in a decimal number.
+var ownTemp = regexp.MustCompile(`^[0-9a-f]{64}` + tempMark + `[0-9a-f]{16}$`)
+
+// Sweep removes the files that Puts left behind which were killed before that time, and counts what it removed: they are
+// in no listing and take space for ever. Nobody may be writing meanwhile. What cannot be removed stays, and is an error.
+func (l *Local) Sweep(ctx context.Context, before time.Time) (files int, bytes int64, err error) {
+	for _, dir := range []string{"data", "index", "snapshots", "keys", "locks"} {
+		walked := walk(ctx, filepath.Join(l.root, dir), dir, 0, func(fi repo.FileInfo) bool {
+			if !ownTemp.MatchString(path.Base(fi.Name)) || !fi.ModTime.Before(before) {
+				return true
+			}
+			if e := os.Remove(filepath.Join(l.root, filepath.FromSlash(fi.Name))); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+				return true
+			}
+			files, bytes = files+1, bytes+fi.Size
+			return true
+		})
+		err = errors.Join(err, walked)
+	}
+	if err != nil {
+		err = fmt.Errorf("remove unfinished files: %w", l.explain(err))
+	}
+	return files, bytes, err
+}
 
 // makeFolder makes dir and its missing parents, each durable in its parent.
 func makeFolder(dir string, mode fs.FileMode) error {

@@ -66,7 +66,7 @@ func (l *Local) List(ctx context.Context, dir string) iter.Seq2[repo.FileInfo, e
 			p, err = l.path(dir)
 		}
 		if err == nil {
-			err = walk(ctx, p, dir, 0, func(fi repo.FileInfo) bool { return yield(fi, nil) })
+			err = walk(ctx, p, dir, 0, func(fi repo.FileInfo) bool { return isTemp(path.Base(fi.Name)) || yield(fi, nil) })
 		}
 		if err != nil && err != errStopped {
 			yield(repo.FileInfo{}, fmt.Errorf("list %s: %w", p, l.explain(err)))
@@ -161,7 +161,7 @@ var errStopped = errors.New("stopped")
 // maxDepth ends a walk that goes in circles through links. A repository is two folders deep.
 const maxDepth = 16
 
-// walk calls yield for every regular file below the folder p, whose name in the storage is name. It follows links to
+// walk calls yield for every regular file below the folder p, whose name in the storage is name, temporary ones too. It follows links to
 // folders and files, since people move data/ to another disk, and a file that is not listed counts as missing.
 func walk(ctx context.Context, p, name string, depth int, yield func(repo.FileInfo) bool) error {
 	if err := ctx.Err(); err != nil {
@@ -192,7 +192,7 @@ func walk(ctx context.Context, p, name string, depth int, yield func(repo.FileIn
 			if err := walk(ctx, sub, subName, depth+1, yield); err != nil {
 				return err
 			}
-		case fi.Mode().IsRegular() && !isTemp(e.Name()):
+		case fi.Mode().IsRegular():
 			if !yield(repo.FileInfo{Name: subName, Size: fi.Size(), ModTime: fi.ModTime()}) {
 				return errStopped
 			}

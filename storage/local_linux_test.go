@@ -8,9 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -201,5 +203,46 @@ func TestLocalFailingFsync(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(root, "index"))
 	if err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestSweep removes what killed Puts left, once it is old: nothing else, however it is named.
+func TestSweep(t *testing.T) {
+	root := t.TempDir()
+	st := storage.NewLocal(root)
+	id := strings.Repeat("ab", 32)
+	storagetest.Write(t, st, "data/ab/"+id, []byte("x"))
+	old := time.Now().Add(-48 * time.Hour)
+	create := func(name string, at time.Time) {
+		t.Helper()
+		p := filepath.Join(root, filepath.FromSlash(name))
+		err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o700), os.WriteFile(p, []byte("half"), 0o600), os.Chtimes(p, at, at))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	swept := []string{"data/ab/" + id + "-tmp-00ff00ff00ff00ff", "snapshots/" + id + "-tmp-0123456789abcdef"}
+	kept := []string{"data/ab/" + id + "-tmp-123456789", "data/ab/notes-tmp-00ff00ff00ff00ff", "photos/" + id + "-tmp-00ff00ff00ff00ff"}
+	for _, name := range append(slices.Clone(swept), kept...) {
+		create(name, old)
+	}
+	kept = append(kept, "data/ab/"+id, "index/"+id+"-tmp-00ff00ff00ff00ff")
+	create(kept[len(kept)-1], time.Now())
+	if err := os.Chtimes(filepath.Join(root, "data/ab", id), old, old); err != nil {
+		t.Fatal(err)
+	}
+	files, bytes, err := st.Sweep(ctx, time.Now().Add(-24*time.Hour))
+	if files != 2 || bytes != 8 || err != nil {
+		t.Errorf("%d files, %d bytes, %v", files, bytes, err)
+	}
+	for _, name := range swept {
+		if _, err := os.Stat(filepath.Join(root, name)); err == nil {
+			t.Errorf("%s is there", name)
+		}
+	}
+	for _, name := range kept {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -128,6 +128,14 @@ func (r *retrying) List(ctx context.Context, dir string) iter.Seq2[repo.FileInfo
 	}
 }
 
+// Sweep has the storage below sweep, where it can. What fails is left for the next time.
+func (r *retrying) Sweep(ctx context.Context, before time.Time) (files int, bytes int64, err error) {
+	if sweeper, ok := r.below.(backup.Sweeper); ok {
+		return sweeper.Sweep(ctx, before)
+	}
+	return 0, 0, nil
+}
+
 // try does an operation until it works, or cannot be expected to.
 func (r *retrying) try(ctx context.Context, what, name string, once func(ctx context.Context, try int) error) error {
 	var last error
@@ -154,8 +162,8 @@ func (r *retrying) try(ctx context.Context, what, name string, once func(ctx con
 	switch {
 	case err == nil && try > 1:
 		r.log.Info("the storage works again", "operation", what, "file", name, "tries", try)
-	case err != nil && last != nil && !errors.Is(err, last): // the context ended while we waited
-		return fmt.Errorf("%w, after %d tries: %w", err, try, last)
+	case err != nil && ctx.Err() != nil && !errors.Is(last, ctx.Err()): // most often while we waited
+		return fmt.Errorf("%w, after %d tries: %w", context.Cause(ctx), try, last)
 	case err != nil && try > 1:
 		return fmt.Errorf("%w; given up after %d tries in %s", err, try, time.Since(failing).Round(time.Second))
 	}
