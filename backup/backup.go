@@ -18,6 +18,7 @@ var (
 	ErrInvalid  = errors.New("invalid")       // the request makes no sense; the message says why
 	ErrConflict = errors.New("conflict")      // it is running already, or the target exists
 	ErrClosed   = errors.New("shutting down") // no new work is taken
+	ErrRefused  = errors.New("refused")       // it would delete what may be needed; the message says what to look at
 )
 
 // Config is everything that a Service is told by its configuration.
@@ -55,6 +56,8 @@ type Job struct {
 	To      string        // repository; default "default"
 	Timeout time.Duration // of a whole run; 0 = DefaultTimeout
 	Off     bool          // not run by "all jobs"; by name it still can be
+
+	Retention *Retention // nil: nothing is ever removed
 }
 
 // DefaultTimeout ends a run that hangs for ever.

@@ -20,3 +20,8 @@ func (s *Service) SetGrace(d time.Duration) { s.grace = d }
 
 // MemoryKey is where the Store remembers the repository at a location.
 func MemoryKey(location string) string { return memoryKey(location) }
+
+// SetClock makes the Service's clock wrong by d.
+func (s *Service) SetClock(d time.Duration) {
+	s.now = func() time.Time { return time.Now().Add(d) }
+}

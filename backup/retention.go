@@ -42,8 +42,8 @@ type Retention struct {
 	Manual bool `json:"manual,omitempty"`
 }
 
-// check refuses what makes no sense, and what says nothing.
-func (p *Retention) check() error {
+// Check refuses what makes no sense, and what says nothing: ErrInvalid.
+func (p *Retention) Check() error {
 	for i, n := range []int{p.Last, p.Hourly, p.Daily, p.Weekly, p.Monthly, p.Yearly} {
 		if n < Unlimited {
 			return fmt.Errorf("%w: retention %s %d: the count must be more than 0, or unlimited", ErrInvalid, ruleNames[i], n)

@@ -9,28 +9,31 @@ import (
 
 // Run is one execution of anything, as it stands now or as it ended.
 type Run struct {
-	ID         string    `json:"id"`   // sorts by time of creation
-	Kind       Kind      `json:"kind"` // backup, restore, check
-	Job        string    `json:"job,omitempty"`
-	Repository string    `json:"repository"`
-	By         string    `json:"by"` // who asked: a user's name, "command line", "admin"
-	State      State     `json:"state"`
-	Created    time.Time `json:"created"`
-	Started    time.Time `json:"started,omitzero"`
-	Ended      time.Time `json:"ended,omitzero"`
-	Step       string    `json:"step,omitempty"`    // what it is doing: "dumping db.dump", "waiting for …"
-	Error      string    `json:"error,omitempty"`   // why it is not ok
-	Code       string    `json:"code,omitempty"`    // of an error that fronts tell apart, see codeOf
-	Summary    string    `json:"summary,omitempty"` // what came of it, in one plain sentence; of runs that are ok, or suspect
-	Progress   Progress  `json:"progress"`
-	Snapshot   string    `json:"snapshot,omitempty"`         // ID of the snapshot made or restored
-	Unchanged  bool      `json:"unchanged,omitempty"`        // the parts are equal to those of the job's last good snapshot
-	ReadData   bool      `json:"read_data,omitempty"`        // of a check: the data are read too, not the structure alone
-	Subset     string    `json:"read_data_subset,omitempty"` // of a check that reads data: how much of them, see CheckRequest; empty = all
-	ReadAgain  bool      `json:"read_again,omitempty"`       // of a check that reads data: it reads all packs again that earlier ones found damaged
-	Findings   []Finding `json:"findings,omitempty"`         // of a check
-	Seen       *Sight    `json:"seen,omitempty"`             // what lay in the repository, if the run looked; never changed
-	Log        []LogLine `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
+	ID         string            `json:"id"`   // sorts by time of creation
+	Kind       Kind              `json:"kind"` // backup, restore, check
+	Job        string            `json:"job,omitempty"`
+	Repository string            `json:"repository"`
+	By         string            `json:"by"` // who asked: a user's name, "command line", "admin"
+	State      State             `json:"state"`
+	Created    time.Time         `json:"created"`
+	Started    time.Time         `json:"started,omitzero"`
+	Ended      time.Time         `json:"ended,omitzero"`
+	Step       string            `json:"step,omitempty"`    // what it is doing: "dumping db.dump", "waiting for …"
+	Error      string            `json:"error,omitempty"`   // why it is not ok
+	Code       string            `json:"code,omitempty"`    // of an error that fronts tell apart, see codeOf
+	Summary    string            `json:"summary,omitempty"` // what came of it, in one plain sentence; of runs that are ok, or suspect
+	Progress   Progress          `json:"progress"`
+	Snapshot   string            `json:"snapshot,omitempty"`         // ID of the snapshot made or restored
+	Unchanged  bool              `json:"unchanged,omitempty"`        // the parts are equal to those of the job's last good snapshot
+	ReadData   bool              `json:"read_data,omitempty"`        // of a check: the data are read too, not the structure alone
+	Subset     string            `json:"read_data_subset,omitempty"` // of a check that reads data: how much of them, see CheckRequest; empty = all
+	ReadAgain  bool              `json:"read_again,omitempty"`       // of a check that reads data: it reads all packs again that earlier ones found damaged
+	Findings   []Finding         `json:"findings,omitempty"`         // of a check
+	DryRun     bool              `json:"dry_run,omitempty"`          // nothing was changed
+	Removed    []RemovedSnapshot `json:"removed,omitempty"`          // of a forget
+	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune
+	Seen       *Sight            `json:"seen,omitempty"`             // what lay in the repository, if the run looked; never changed
+	Log        []LogLine         `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }
 
 // Progress counts bytes of a run. Total is 0 when unknown.
@@ -65,6 +68,7 @@ const (
 	KindRestore Kind = "restore"
 	KindCheck   Kind = "check"
 	KindForget  Kind = "forget" // what retention says, and the deletion of single snapshots
+	KindKeep    Kind = "keep"   // a snapshot is pinned, or no longer
 	KindPrune   Kind = "prune"
 	KindRepair  Kind = "repair"
 	KindImport  Kind = "import"
@@ -72,7 +76,7 @@ const (
 )
 
 // Kinds are all kinds of runs.
-var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindPrune, KindRepair, KindImport, KindKeys}
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindPrune, KindRepair, KindImport, KindKeys}
 
 // State is where a run stands.
 type State string
@@ -102,6 +106,8 @@ func codeOf(err error) string {
 		return "locked"
 	case errors.Is(err, repo.ErrWrongPassword):
 		return "wrong_password"
+	case errors.Is(err, ErrRefused):
+		return "refused"
 	}
 	return ""
 }

@@ -86,6 +86,11 @@ func (s *setup) checkJobs() error {
 		if err := checkSources(*j); err != nil {
 			return err
 		}
+		if j.Retention != nil {
+			if err := j.Retention.Check(); err != nil {
+				return fmt.Errorf("job %q: %w", j.Name, err)
+			}
+		}
 	}
 	return nil
 }

@@ -59,6 +59,8 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 func (v *vault) remember(ctx context.Context, c *setup, id string, change func(*memory)) error {
 	v.gate.memory.Lock()
 	defer v.gate.memory.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	m, err := v.remembered(ctx, c)
 	if err == nil {
 		if m.ID != id {

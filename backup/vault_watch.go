@@ -41,15 +41,26 @@ func (v *vault) look(ctx context.Context, run *runner, r *repo.Repository, accep
 	if now.keys, err = v.keyFiles(ctx); err != nil {
 		return nil, err
 	}
-	now.before, now.forgotten = v.remembered(ctx, run.setup)
-	if id := r.Config().ID; now.forgotten == nil && now.before.ID != id {
-		now.before = memory{ID: id}
-	}
+	v.compare(ctx, run.setup, now, r.Config().ID)
 	v.judge(ctx, run, now, accept)
 	return now, nil
 }
 
-// judge compares, tells, and remembers.
+// compare compares what is there with what is remembered of the repository with this ID.
+func (v *vault) compare(ctx context.Context, c *setup, now *sight, id string) {
+	now.before, now.forgotten = v.remembered(ctx, c)
+	if now.forgotten != nil || now.damaged != nil {
+		return
+	}
+	if now.before.ID != id {
+		now.before = memory{ID: id}
+	}
+	for _, alarm := range now.before.compare(now.snapshots, now.keys) {
+		now.alarms = append(now.alarms, alarm+"; put that right, or accept what is there now ("+v.command("check --accept-fewer")+")")
+	}
+}
+
+// judge tells what was found, and remembers what is there unless an alarm stands.
 func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool) {
 	if now.forgotten != nil || now.damaged != nil {
 		if now.forgotten != nil {
@@ -57,33 +68,32 @@ func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool)
 		}
 		return
 	}
-	alarms := now.before.compare(now.snapshots, now.keys)
-	for _, alarm := range alarms {
+	for _, alarm := range now.alarms {
 		if accept {
-			run.log.Warn("accepted by " + run.run.By + ": " + alarm)
-			continue
+			run.log.Warn("accepted by "+run.run.By, "alarm", alarm)
+		} else {
+			run.log.Error(alarm)
 		}
-		now.alarms = append(now.alarms, alarm+v.wayOut())
-		run.log.Error(alarm + v.wayOut())
+	}
+	if accept {
+		now.alarms = nil
 	}
 	run.update(func(x *Run) { x.Seen = &Sight{len(now.snapshots), now.alarms} })
 	v.remember(ctx, run.setup, now.before.ID, func(m *memory) {
-		m.Seen = v.service.now().UTC()
+		if at := v.service.now().UTC(); accept || at.After(m.Seen) {
+			m.Seen = at // back in time it goes only by somebody's word that the clock was wrong
+		}
 		if len(now.alarms) == 0 {
 			m.take(now.snapshots, now.keys)
 		}
 	})
 }
 
-func (v *vault) wayOut() string {
-	return "; put that right, or accept what is there now (" + v.command("check --accept-fewer") + ")"
-}
-
 // keyFiles lists the key files.
 func (v *vault) keyFiles(ctx context.Context) (ids []repo.ID, err error) {
 	for f, err := range v.storage.List(ctx, "keys") {
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot list the keys: %w", err)
 		}
 		if id, err := repo.ParseID(path.Base(f.Name)); err == nil {
 			ids = append(ids, id)

@@ -1,0 +1,70 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// KeepRequest asks for a snapshot to be pinned, or to be no longer.
+type KeepRequest struct {
+	Repository string `json:"repository"`
+	Snapshot   string `json:"-"` // ID, stable ID, or a prefix of either
+	Keep       bool   `json:"-"`
+}
+
+// Keep starts a run that pins a snapshot, so that no retention removes it and no limit counts it, or undoes that, and
+// returns at once. The snapshot gets a new ID, which the run tells; its stable ID stays. ErrInvalid.
+func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, error) {
+	if q.Snapshot == "" || q.Snapshot == "latest" {
+		return Run{}, fmt.Errorf("%w: say which snapshot, by its ID", ErrInvalid)
+	}
+	c, v, err := s.vault(q.Repository)
+	if err != nil {
+		return Run{}, err
+	}
+	never := func(Run) bool { return false }
+	run, err := s.start(c, by, Run{Kind: KindKeep, Repository: v.name}, never, func(ctx context.Context, r *runner) error {
+		return keepRun{repositoryRun{r, v}}.do(ctx, q)
+	})
+	if err == nil {
+		s.audit(by, "pin asked for", "repository", v.name, "snapshot", q.Snapshot, "keep", q.Keep, "run", run.ID)
+	}
+	return run, err
+}
+
+// keepRun changes the tag of a snapshot, under an exclusive lock: its file is replaced.
+type keepRun struct {
+	repositoryRun
+}
+
+func (k keepRun) do(ctx context.Context, q KeepRequest) error {
+	return k.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
+		if _, err := k.vault.look(ctx, k.runner, r, false); err != nil {
+			return err
+		}
+		s, err := r.FindSnapshot(ctx, q.Snapshot, repo.SnapshotFilter{})
+		if err != nil {
+			return err
+		}
+		tags := slices.DeleteFunc(slices.Clone(s.Tags), func(tag string) bool { return tag == tagKeep })
+		did := "is no longer pinned"
+		if q.Keep {
+			tags, did = append(tags, tagKeep), "is pinned"
+		}
+		if pinned(s) == q.Keep {
+			did += " already"
+			if !q.Keep {
+				did = "was not pinned"
+			}
+		} else if s, err = r.Retag(ctx, lock, s, tags); err != nil {
+			return err
+		}
+		k.update(func(run *Run) {
+			run.Job, run.Snapshot, run.Summary = jobOf(s), s.ID.String(), fmt.Sprintf("snapshot %s %s", s.ID.Short(), did)
+		})
+		return nil
+	})
+}

@@ -1,0 +1,121 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// PruneRequest asks for the space to be freed that no snapshot needs.
+type PruneRequest struct {
+	Repository  string `json:"-"` // default "default", or the only one
+	DryRun      bool   `json:"dry_run"`
+	MaxUnused   string `json:"max_unused,omitempty"` // share that may go on being unused, "5%" by default; "0%" is none, "unlimited" any
+	AcceptFewer bool   `json:"accept_fewer"`         // go on although others removed snapshots or keys since the last run
+}
+
+// parseMaxUnused reads "5%", or "unlimited", as repo.PruneOptions has it. ErrInvalid.
+func parseMaxUnused(text string) (float64, error) {
+	if text == "" {
+		return repo.DefaultMaxUnused, nil
+	}
+	if text == "unlimited" {
+		return 1, nil
+	}
+	share, isShare := strings.CutSuffix(text, "%")
+	percent, err := strconv.ParseFloat(share, 64)
+	if !isShare || err != nil || !(percent >= 0 && percent <= 100) {
+		return 0, fmt.Errorf("%w max unused %q: write a share such as 5%%, or unlimited", ErrInvalid, text)
+	}
+	if percent == 0 {
+		return repo.NoUnused, nil
+	}
+	return percent / 100, nil
+}
+
+// Prune starts a prune and returns at once. ErrInvalid; ErrConflict (with the running run) when this repository is being pruned.
+func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, error) {
+	unused, err := parseMaxUnused(q.MaxUnused)
+	if err != nil {
+		return Run{}, err
+	}
+	c, v, err := s.vault(q.Repository)
+	if err != nil {
+		return Run{}, err
+	}
+	clash := func(r Run) bool { return r.Kind == KindPrune && r.Repository == v.name }
+	run, err := s.start(c, by, Run{Kind: KindPrune, Repository: v.name, DryRun: q.DryRun}, clash, func(ctx context.Context, r *runner) error {
+		return pruneRun{repositoryRun{r, v}, q.AcceptFewer}.do(ctx, unused)
+	})
+	if err == nil {
+		s.audit(by, "prune asked for", "repository", v.name, "dry_run", q.DryRun, "max_unused", q.MaxUnused, "accept_fewer", q.AcceptFewer, "run", run.ID)
+	}
+	return run, err
+}
+
+// pruneRun frees space, under an exclusive lock.
+type pruneRun struct {
+	repositoryRun
+	acceptFewer bool
+}
+
+func (p pruneRun) do(ctx context.Context, unused float64) error {
+	return p.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
+		seen, err := p.vault.look(ctx, p.runner, r, p.acceptFewer && !p.run.DryRun)
+		if err != nil {
+			return refuse(err)
+		}
+		if err := p.vault.refusal(seen, p.service.now(), p.acceptFewer); err != nil {
+			return err
+		}
+		report, err := r.Prune(ctx, lock, p.options(seen, unused))
+		p.vault.indexed.Store(false) // whatever it got to
+		if report != nil {
+			p.update(func(run *Run) { run.Prune, run.Summary = report, pruneSummary(report) })
+		}
+		return err
+	})
+}
+
+func (p pruneRun) options(seen *sight, unused float64) repo.PruneOptions {
+	var now atomic.Pointer[Progress]
+	now.Store(&Progress{})
+	p.setProgress(func() Progress { return *now.Load() })
+	return repo.PruneOptions{
+		MaxUnused: unused, DryRun: p.run.DryRun, AllowEmpty: p.acceptFewer,
+		Confirm: func(found []repo.Snapshot) error { return sameSnapshots(seen.snapshots, found) },
+		Progress: func(step repo.PruneProgress) {
+			p.setStep(string(step.Step))
+			if step.Step == repo.PruneRepacking {
+				now.Store(&Progress{Bytes: step.Done, Total: step.Total})
+			}
+		},
+	}
+}
+
+// sameSnapshots refuses a prune that found fewer snapshots than were just compared with what is remembered.
+func sameSnapshots(seen, found []repo.Snapshot) error {
+	for _, s := range seen {
+		if !containsSnapshot(found, s.ID) {
+			return fmt.Errorf("%w, nothing was deleted: the storage listed snapshot %s a moment ago, and does not now", ErrRefused, s.ID.Short())
+		}
+	}
+	return nil
+}
+
+// pruneSummary says what came of it.
+func pruneSummary(r *repo.PruneReport) string {
+	freed := humanize.IBytes(uint64(max(r.BytesFreed, 0)))
+	verb := "freed"
+	if r.DryRun {
+		verb = "would be freed"
+	}
+	return fmt.Sprintf("%s %s: %s deleted, %d repacked, %d kept; %s stay unused", freed, verb, plural(r.PacksDeleted+r.PacksUnindexed, "pack"),
+		r.PacksRepacked, r.PacksKept, humanize.IBytes(uint64(max(r.BytesLeftUnused, 0))))
+}
