@@ -67,7 +67,7 @@ func addCommands(root *cobra.Command) {
 	root.AddCommand(
 		initCommand(), runCommand(), checkCommand(), restoreCommand(),
 		listCommand(), showCommand(), lsCommand(), catCommand(),
-		keyCommand(), unlockCommand(),
+		keyCommand(), unlockCommand(), kitCommand(),
 	)
 }
 

@@ -227,7 +227,7 @@ func placeOf(s string) string {
 	case m[1] == "env":
 		return "the environment variable " + m[2]
 	}
-	return "the file " + m[2]
+	return "the file " + strings.Join(filesIn(s), " ")
 }
 
 var wholePlaceholder = regexp.MustCompile(`^\{(env|file)\.([^}]+)\}$`)

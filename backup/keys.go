@@ -61,7 +61,7 @@ func (s *Service) AddKey(ctx context.Context, by, repository string, password []
 	if err := checkPassword(password); err != nil {
 		return Run{}, err
 	}
-	return s.changeKeys(by, repository, "a new key", false, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
+	return s.startKeyRun(by, repository, "a new key", false, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
 		id, err := r.AddKey(l, password)
 		return fmt.Sprintf("key %s was added: its password opens the repository", id.Short()), err
 	})
@@ -70,7 +70,7 @@ func (s *Service) AddKey(ctx context.Context, by, repository string, password []
 // RemoveKey starts to remove a key, named by its ID or the beginning of it. Our own one stays, and with it the last one
 // that works: ErrConflict.
 func (s *Service) RemoveKey(ctx context.Context, by, repository, id string) (Run, error) {
-	return s.changeKeys(by, repository, "the removal of key "+id, true, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
+	return s.startKeyRun(by, repository, "the removal of key "+id, true, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
 		key, err := findKey(l.Context(), r, id)
 		if err != nil {
 			return "", err
@@ -90,7 +90,7 @@ func (s *Service) ChangePassword(ctx context.Context, by, repository string, pas
 	if err := checkPassword(password); err != nil && len(password) > 0 {
 		return Run{}, err
 	}
-	return s.changeKeys(by, repository, "a change of the password", true, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
+	return s.startKeyRun(by, repository, "a change of the password", true, func(k keyRun, l *repo.Lock, r *repo.Repository) (string, error) {
 		return k.changePassword(l, r, password)
 	})
 }
@@ -130,8 +130,8 @@ func findKey(ctx context.Context, r *repo.Repository, name string) (found repo.I
 // keyRun changes the keys of a repository.
 type keyRun struct{ repositoryRun }
 
-// changeKeys starts a run that does a change under a lock; the change says in a sentence what it did.
-func (s *Service) changeKeys(by, repository, what string, exclusive bool,
+// startKeyRun starts a run that does a change under a lock; the change says in a sentence what it did.
+func (s *Service) startKeyRun(by, repository, what string, exclusive bool,
 	change func(keyRun, *repo.Lock, *repo.Repository) (string, error)) (Run, error) {
 	c, v, err := s.vault(repository)
 	if err != nil {
@@ -140,13 +140,15 @@ func (s *Service) changeKeys(by, repository, what string, exclusive bool,
 	clash := func(r Run) bool { return r.Kind == KindKeys && r.Repository == v.name }
 	run, err := s.start(c, by, Run{Kind: KindKeys, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
 		k := keyRun{repositoryRun{r, v}}
-		return k.locked(ctx, exclusive, func(_ context.Context, r *repo.Repository, l *repo.Lock) error {
+		return k.locked(ctx, exclusive, func(ctx context.Context, r *repo.Repository, l *repo.Lock) error {
 			k.setStep("changing the keys")
-			summary, err := change(k, l, r)
-			if err == nil {
-				k.update(func(run *Run) { run.Summary = summary })
-			}
-			return err
+			return v.changeKeys(ctx, c, r, func(context.Context) error {
+				summary, err := change(k, l, r)
+				if err == nil {
+					k.update(func(run *Run) { run.Summary = summary })
+				}
+				return err
+			})
 		})
 	})
 	if err == nil {

@@ -10,6 +10,7 @@ type RepositoryStatus struct {
 	Location          string `json:"location"`
 	ID                string `json:"id,omitempty"`                 // once it was opened
 	GeneratedPassword string `json:"generated_password,omitempty"` // path of the file, when we made the password
+	KitMissing        bool   `json:"kit_missing,omitempty"`        // we made the password, and nobody has said that the recovery kit was saved
 	// LastCheck is the last check that could be done. One that found errors stays until a later one that looked as deep
 	// is ok: what was found by reading the data, a check of the structure cannot disprove.
 	LastCheck *Run `json:"last_check,omitempty"`
@@ -26,14 +27,14 @@ func (s *Service) Repositories(ctx context.Context) ([]RepositoryStatus, error) 
 	runs := s.allRuns()
 	all := make([]RepositoryStatus, len(c.Repositories))
 	for i, r := range c.Repositories {
-		if all[i], err = s.repositoryStatus(c, r, runs); err != nil {
+		if all[i], err = s.repositoryStatus(ctx, c, r, runs); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-func (s *Service) repositoryStatus(c *setup, r RepositoryConfig, runs []Run) (RepositoryStatus, error) {
+func (s *Service) repositoryStatus(ctx context.Context, c *setup, r RepositoryConfig, runs []Run) (RepositoryStatus, error) {
 	v, err := s.vaultIn(c, r.Name)
 	if err != nil {
 		return RepositoryStatus{}, err
@@ -44,6 +45,7 @@ func (s *Service) repositoryStatus(c *setup, r RepositoryConfig, runs []Run) (Re
 	}
 	if len(r.Password) == 0 {
 		status.GeneratedPassword = generatedPassword(c.DataDir, v.location)
+		status.KitMissing = v.kitMissing(ctx, c)
 	}
 	if status.LastCheck = verdict(runs, r.Name); status.LastCheck == nil {
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
@@ -70,5 +72,5 @@ func (s *Service) InitRepository(ctx context.Context, by, name string) (Reposito
 	if _, err := v.open(ctx, c, createAnew); err != nil {
 		return RepositoryStatus{}, err
 	}
-	return s.repositoryStatus(c, r, s.allRuns())
+	return s.repositoryStatus(ctx, c, r, s.allRuns())
 }

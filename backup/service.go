@@ -83,9 +83,10 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.history.load(ctx, next.Store, next.Host, journal)
 
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.stack = append(s.stack, next)
 	s.rewire()
+	s.mu.Unlock()
+	s.askForKits(ctx, next)
 	return sync.OnceFunc(func() { s.detach(next) }), nil
 }
 

@@ -17,4 +17,6 @@ func processExists(int) bool { return true }
 
 func syncDir(string) error { return nil }
 
+func device(string) (uint64, bool) { return 0, false }
+
 func freeSpace(string) (int64, bool) { return 0, false }

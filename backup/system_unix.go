@@ -34,6 +34,15 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// device numbers the file system of an existing path.
+func device(path string) (uint64, bool) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, false
+	}
+	return uint64(st.Dev), true
+}
+
 // freeSpace is how many bytes we can still write below an existing path; false when that is not known.
 func freeSpace(path string) (int64, bool) {
 	var st unix.Statfs_t

@@ -49,11 +49,16 @@ func (v *vault) explain(err error) error {
 
 // command is a command line that does something with the repository; the name is quoted for a shell where it must be.
 func (v *vault) command(do string) string {
-	name := v.name
-	if strings.ContainsFunc(name, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
-	}) {
-		name = "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	return "caddy backup " + do + " --repository " + shellWord(v.name)
+}
+
+// shellWord quotes a word for a shell where it must be.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-/:@+=,", r)
 	}
-	return "caddy backup " + do + " --repository " + name
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -95,6 +95,9 @@ func (f *Files) Validate() error {
 // backup, if at all.
 func (f *Files) SkipPaths(paths []string) { f.skip = paths }
 
+// LocalPaths is the folder.
+func (f *Files) LocalPaths() []string { return []string{f.folder} }
+
 // Parts is the one folder, which bears the source's name.
 func (f *Files) Parts(_ context.Context, name string) ([]backup.Part, error) {
 	return []backup.Part{{Name: name, Folder: true}}, nil
@@ -129,6 +132,7 @@ func (f *Files) Restore(_ context.Context, p backup.Part, _ io.Reader, _ string,
 // Interface guards
 var (
 	_ backup.FolderSource   = (*Files)(nil)
+	_ backup.LocalSource    = (*Files)(nil)
 	_ caddy.Provisioner     = (*Files)(nil)
 	_ caddy.Validator       = (*Files)(nil)
 	_ caddyfile.Unmarshaler = (*Files)(nil)

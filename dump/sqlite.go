@@ -87,6 +87,9 @@ func (s *SQLite) OwnFiles() []string {
 	return []string{path, path + "-wal", path + "-shm", path + "-journal"}
 }
 
+// LocalPaths is the database's file.
+func (s *SQLite) LocalPaths() []string { return []string{s.path} }
+
 // Parts is the one file.
 func (s *SQLite) Parts(_ context.Context, name string) ([]backup.Part, error) {
 	return []backup.Part{{Name: name + ".sqlite3", Media: "application/vnd.sqlite3"}}, nil
@@ -190,6 +193,7 @@ func (snap snapshot) concerns(path string, info os.FileInfo, unused bool) (texts
 // Interface guards
 var (
 	_ backup.Source         = (*SQLite)(nil)
+	_ backup.LocalSource    = (*SQLite)(nil)
 	_ caddy.Provisioner     = (*SQLite)(nil)
 	_ caddy.Validator       = (*SQLite)(nil)
 	_ caddyfile.Unmarshaler = (*SQLite)(nil)

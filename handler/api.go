@@ -52,6 +52,8 @@ func (a *API) routes() []route {
 		{post, "/repositories/{name}/keys", Root, a.addKey},
 		{post, "/repositories/{name}/keys/{id}/remove", Root, a.removeKey},
 		{post, "/repositories/{name}/passwd", Root, a.changePassword},
+		{post, "/repositories/{name}/kit/confirm", Admin, a.confirmKit},
+		{get, "/kit", Root, a.kit},
 		{get, "/health", Prober, a.health},
 	}
 }

@@ -157,7 +157,7 @@ func TestGeneratedPasswordIsToldToAdminsOnly(t *testing.T) {
 			if strings.Contains(a.body, dir) != told {
 				t.Errorf("%s as %s: told is %v", path, user, !told)
 			}
-			if path == "/" && !strings.Contains(a.body, "Keep the password somewhere else") {
+			if path == "/" && !strings.Contains(a.body, "Save the recovery kit somewhere else") {
 				t.Errorf("%s is not told to keep the password", user)
 			}
 		}

@@ -38,22 +38,24 @@ func (p *pages) routes() []route {
 		{get, "/snapshots/{id}", Viewer, p.snapshot},
 		{get, "/snapshots/{id}/ls/{path...}", Viewer, p.folder},
 		{get, "/snapshots/{id}/files/{path...}", Operator, p.download},
+		{post, "/repositories/{name}/kit", Admin, p.confirmKit},
 		{get, "/static/{file}", Viewer, p.static},
 	}
 }
 
 // Frame is what every page has around its content.
 type Frame struct {
-	Title   string
-	Root    string // relative address of the mount point from this page: "./", "../../"
-	Version string // of the static files
-	Caller  Caller
-	Known   bool // the caller may see pages at all
-	MayRun  bool // and cancel
-	MayLoad bool // download
-	Refresh bool // something is going on: without scripts the page loads itself again
-	Styles  any  // the style sheet itself, on pages for people who may not fetch it
-	Content any
+	Title     string
+	Root      string // relative address of the mount point from this page: "./", "../../"
+	Version   string // of the static files
+	Caller    Caller
+	Known     bool // the caller may see pages at all
+	MayRun    bool // and cancel
+	MayLoad   bool // download
+	MayManage bool // what only admins may
+	Refresh   bool // something is going on: without scripts the page loads itself again
+	Styles    any  // the style sheet itself, on pages for people who may not fetch it
+	Content   any
 }
 
 // piece is what a template that pages share is given: the frame, and the thing that it shows.
@@ -70,6 +72,7 @@ func (p *pages) page(c *call, name, title string, refresh bool, content any) err
 func (p *pages) render(c *call, status int, name string, f Frame) error {
 	f.Root, f.Version, f.Caller = root(c.r), assets.version, c.caller
 	f.Known, f.MayRun, f.MayLoad = c.caller.Role >= Viewer, c.caller.May(Operator), c.caller.Role >= Operator
+	f.MayManage = c.caller.May(Admin)
 	var b bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&b, "layout.html", f); err != nil {
 		return err

@@ -31,6 +31,8 @@ var (
 		"POST /repositories/{name}/check":     Admin,
 		"GET /health":                         Prober,
 
+		"POST /repositories/{name}/kit/confirm":      Admin,
+		"GET /kit":                                   Root,
 		"GET /repositories/{name}/locks":             Viewer,
 		"POST /repositories/{name}/unlock":           Admin,
 		"GET /repositories/{name}/keys":              Root,
@@ -48,6 +50,7 @@ var (
 		"GET /snapshots/{id}/ls/{path...}":    Viewer,
 		"GET /snapshots/{id}/files/{path...}": Operator,
 		"GET /static/{file}":                  Viewer,
+		"POST /repositories/{name}/kit":       Admin,
 	}
 )
 

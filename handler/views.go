@@ -128,16 +128,16 @@ func problem(err error) string {
 // repositoryView is a repository as the overview shows it.
 type repositoryView struct {
 	backup.RepositoryStatus
-	Check     *runView
-	Generated bool // the password was made by us
-	Local     bool // on a disk of this machine, maybe the only one
+	Check      *runView
+	KitAddress string // where the form goes that confirms that the recovery kit was saved
+	Local      bool   // on a disk of this machine, maybe the only one
 }
 
 func repositoryViews(list []backup.RepositoryStatus, who Caller, now time.Time) []repositoryView {
 	return each(list, func(r backup.RepositoryStatus) repositoryView {
 		return repositoryView{
 			RepositoryStatus: presentRepository(who)(r), Check: newRunView(r.LastCheck, now),
-			Generated: r.GeneratedPassword != "", Local: strings.HasPrefix(r.Location, "/"),
+			KitAddress: join("repositories", r.Name, "kit"), Local: strings.HasPrefix(r.Location, "/"),
 		}
 	})
 }
