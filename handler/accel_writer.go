@@ -1,7 +1,9 @@
 package handler
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,14 +101,37 @@ func (w *accelWriter) FlushError() error {
 // Flush implements http.Flusher.
 func (w *accelWriter) Flush() { _ = w.FlushError() }
 
+// Hijack implements http.Hijacker: who takes the connection over answers by himself.
+func (w *accelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.decided, w.matched = true, false
+	}
+	return conn, rw, err
+}
+
 // isAccel reports whether a header is one between an application and its server, in any spelling: an application behind
 // CGI or WSGI cannot tell an underscore from a hyphen.
-func isAccel(name string) bool {
-	if len(name) < len("X-Accel-") || name[0]|0x20 != 'x' { // nearly all names end here
+func isAccel(name string) bool { return begins(name, "x-accel-") || begins(name, "x-sendfile") }
+
+// begins looks at every header of a site's traffic: it makes no copies.
+func begins(name, prefix string) bool {
+	if len(name) < len(prefix) {
 		return false
 	}
-	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-	return strings.HasPrefix(name, "x-accel-") || strings.HasPrefix(name, "x-sendfile")
+	for i := range len(prefix) {
+		c := name[i]
+		switch {
+		case c == '_':
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // namesFile reports whether an answer hands a file over.
@@ -135,5 +160,6 @@ func trailerNames(lists []string) []string {
 
 var (
 	_ http.Flusher  = (*accelWriter)(nil)
+	_ http.Hijacker = (*accelWriter)(nil)
 	_ io.ReaderFrom = (*accelWriter)(nil)
 )
