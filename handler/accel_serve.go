@@ -16,7 +16,7 @@ import (
 // instead has its own.
 var ofBody = []string{
 	"Accept-Ranges", "Content-Digest", "Content-Encoding", "Content-Length", "Content-Md5", "Content-Range", "Digest", "ETag",
-	"Last-Modified", "Repr-Digest", "Trailer", "Transfer-Encoding",
+	"Last-Modified", "Repr-Digest", "Status", "Trailer", "Transfer-Encoding",
 }
 
 // serve answers with the file that an answer with these headers names. What the client is not to know stands in the log.
