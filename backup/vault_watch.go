@@ -124,10 +124,8 @@ func (m *memory) compare(snapshots []repo.Snapshot, keys []repo.ID) []string {
 		had, have []repo.ID
 		what      string
 	}{{m.Keys, keys, "removed"}, {keys, m.Keys, "added"}} {
-		for _, id := range change.had {
-			if !slices.Contains(change.have, id) {
-				alarms = append(alarms, fmt.Sprintf("the key %s was %s by another program", id.Short(), change.what))
-			}
+		for _, id := range without(change.had, change.have) {
+			alarms = append(alarms, fmt.Sprintf("the key %s was %s by another program", id.Short(), change.what))
 		}
 	}
 	return alarms
@@ -179,18 +177,33 @@ func (v *vault) made(ctx context.Context, c *setup, seen *sight, s repo.Snapshot
 	})
 }
 
-// changeKeys has change add or remove key files, so that the watch knows that we did it, also when this process dies in the
-// middle of it. Nothing is changed when that cannot be written down.
+// changeKeys has change add or remove key files, so that the watch knows that we did it, also when this process dies in
+// the middle of it. Nothing is changed when that cannot be written down.
 func (v *vault) changeKeys(ctx context.Context, c *setup, r *repo.Repository, change func(context.Context) error) error {
 	id := r.Config().ID
+	before, err := v.keyFiles(ctx)
+	if err != nil {
+		return err
+	}
 	if err := v.remember(ctx, c, id, func(m *memory) { m.ChangingKeys = true }); err != nil {
 		return fmt.Errorf("cannot write down that keys are about to change: %w", err)
 	}
 	failed := change(ctx)
-	keys, err := v.keyFiles(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	after, err := v.keyFiles(ctx)
 	if err != nil {
 		return errors.Join(failed, err) // the next look takes them as they are
 	}
-	v.remember(context.WithoutCancel(ctx), c, id, func(m *memory) { m.Keys, m.ChangingKeys = keys, false })
+	v.remember(ctx, c, id, func(m *memory) {
+		m.ChangingKeys = false
+		if m.Keys != nil { // what others did meanwhile stays their doing
+			m.Keys = append(without(m.Keys, without(before, after)), without(after, before)...)
+		}
+	})
 	return failed
+}
+
+// without is a list less what is in another.
+func without(list, less []repo.ID) []repo.ID {
+	return slices.DeleteFunc(slices.Clone(list), func(id repo.ID) bool { return slices.Contains(less, id) })
 }
