@@ -38,9 +38,14 @@ func (l *Local) Put(ctx context.Context, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := l.writeDurably(ctx, p, data); err != nil {
+	err = l.writeDurably(ctx, p, data)
+	if l.useReserve(name, err) {
+		err = l.writeDurably(ctx, p, data)
+	}
+	if err != nil {
 		return fmt.Errorf("store %s: %w", name, l.explain(err))
 	}
+	l.keepReserve(name)
 	return nil
 }
 
@@ -83,6 +88,7 @@ func (l *Local) Delete(ctx context.Context, name string) error {
 	if err := deleteDurably(ctx, p); err != nil {
 		return fmt.Errorf("delete %s: %w", name, l.explain(err))
 	}
+	l.keepReserve(name)
 	return nil
 }
 

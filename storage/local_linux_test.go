@@ -246,3 +246,29 @@ func TestSweep(t *testing.T) {
 		}
 	}
 }
+
+// TestLockOnFullDisk: on a disk without a free byte a lock can be taken, be refreshed, and be taken again; a pack cannot.
+func TestLockOnFullDisk(t *testing.T) {
+	root := realtest.SmallDisk(t, 1)
+	st := storage.NewLocal(root)
+	lock := func(n string) string { return "locks/" + strings.Repeat(n, 64) }
+	storagetest.Write(t, st, lock("a"), []byte("x"))
+	storagetest.Remove(t, st, lock("a"))
+	filler := realtest.Fill(t, root)
+	for range 3 {
+		if err := st.Put(ctx, "data/ab/"+strings.Repeat("ab", 32), []byte("x")); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("a pack on a full disk: %v", err)
+		}
+		storagetest.Write(t, st, lock("b"), []byte("x"))
+		storagetest.Write(t, st, lock("c"), []byte("x"))
+		storagetest.Remove(t, st, lock("b"))
+		storagetest.Remove(t, st, lock("c"))
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	storagetest.Write(t, st, lock("a"), []byte("x"))
+	if names := storagetest.Names(t, st, ""); len(names) != 1 {
+		t.Errorf("files: %v", names)
+	}
+}

@@ -121,3 +121,19 @@ func (d *Disk) Restart(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// Fill takes all space that is left on the file system of a folder, to the last byte. It returns the file that has it.
+func Fill(t testing.TB, dir string) (path string) {
+	t.Helper()
+	f, err := os.CreateTemp(dir, "filler")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	return f.Name()
+}
