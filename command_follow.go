@@ -120,6 +120,8 @@ func summary(run backup.Run) string {
 			size(p.Bytes), size(p.New), size(p.Stored), short(run.Snapshot), took)
 	case backup.KindRestore:
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
+	case backup.KindImport:
+		return fmt.Sprintf("ok, %s, %s", run.Summary, took)
 	}
 	hint := ""
 	if !run.ReadData {

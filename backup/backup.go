@@ -92,6 +92,13 @@ type FolderSource interface {
 	Root(p Part) (repo.Node, error)
 }
 
+// Verifier is a Source that can judge a dump of its kind that it did not make itself.
+type Verifier interface {
+	// Verify reads a dump to the end of r. It returns nil only for one that is whole; Facts.Checked says how that was found
+	// out. It leaves no process and no file behind, also when ctx ends.
+	Verify(ctx context.Context, p Part, r io.Reader, t *Task) (Facts, error)
+}
+
 // Part is one dump of a source: a file or a folder in the snapshot, below the job's folder.
 type Part struct {
 	Name   string // "db.dump"; no slash

@@ -33,8 +33,7 @@ type backupRun struct {
 	manifest Manifest
 }
 
-// do waits for its turn, and then works under a shared lock, which is taken before anything is read that the snapshot
-// will count on: it is what keeps a prune of others out.
+// do waits for its turn, and then works.
 func (b *backupRun) do(ctx context.Context) error {
 	if err := b.vault.gate.enter(ctx, b.runner); err != nil {
 		return err
@@ -43,9 +42,16 @@ func (b *backupRun) do(ctx context.Context) error {
 	ctx, stop := b.begin(ctx, b.job.Timeout)
 	defer stop()
 	b.start = b.service.now()
+	return b.prepare(ctx, func(ctx context.Context) error {
+		b.setProgress(b.count)
+		return b.write(ctx)
+	})
+}
 
+// prepare opens the repository, or makes it at the first time, and has write use a writer, under a shared lock that is
+// taken before anything is read that the snapshot will count on: it is what keeps a prune of others out.
+func (b *backupRun) prepare(ctx context.Context, write func(context.Context) error) (err error) {
 	b.setStep("opening the repository")
-	var err error
 	if b.repo, err = b.vault.open(ctx, b.setup, createFirst); err != nil {
 		return because(ctx, err)
 	}
@@ -62,8 +68,7 @@ func (b *backupRun) do(ctx context.Context) error {
 		return because(lock.Context(), b.vault.explain(err))
 	}
 	defer b.writer.Abort()
-	b.setProgress(b.count)
-	return because(lock.Context(), b.write(lock.Context()))
+	return because(lock.Context(), write(lock.Context()))
 }
 
 // look reads what is there: the snapshots, then the index, then what the last good snapshot of this job held.
@@ -97,20 +102,11 @@ func (b *backupRun) count() Progress {
 
 // write dumps all parts, describes them, and commits.
 func (b *backupRun) write(ctx context.Context) error {
-	b.manifest = Manifest{
-		Format: manifestFormat, Job: b.job.Name, Run: b.run.ID, Host: b.setup.Host, Started: b.start.UTC(),
-		Outcome: string(StateOK), Chunker: repo.ChunkerVersion, Versions: maps.Clone(b.setup.Versions),
-	}
 	parts, err := b.parts(ctx)
 	if err != nil {
 		return err
 	}
-	folder := b.node(b.job.Name)
-	folder.Mode = fs.ModeDir | 0o755
-	if b.folder, err = b.writer.Root().Mkdir(folder); err != nil {
-		return err
-	}
-	if b.sums.to, err = b.folder.Create(b.node(sumsName)); err != nil {
+	if err := b.openFolder(); err != nil {
 		return err
 	}
 	for _, p := range parts {
@@ -128,6 +124,21 @@ func (b *backupRun) write(ctx context.Context) error {
 		return err
 	}
 	return b.commit(ctx, doubts)
+}
+
+// openFolder begins the job's folder, and what will describe it.
+func (b *backupRun) openFolder() (err error) {
+	b.manifest = Manifest{
+		Format: manifestFormat, Job: b.job.Name, Run: b.run.ID, Host: b.setup.Host, Started: b.start.UTC(),
+		Outcome: string(StateOK), Chunker: repo.ChunkerVersion, Versions: maps.Clone(b.setup.Versions),
+	}
+	folder := b.node(b.job.Name)
+	folder.Mode = fs.ModeDir | 0o755
+	if b.folder, err = b.writer.Root().Mkdir(folder); err != nil {
+		return err
+	}
+	b.sums.to, err = b.folder.Create(b.node(sumsName))
+	return err
 }
 
 // describe adds the two files about all the others.
@@ -156,27 +167,33 @@ func (b *backupRun) describe() error {
 	return err
 }
 
-// commit makes the snapshot. When it returns nil the snapshot is durable, and nothing that happens later makes this
-// run anything but ok, or suspect.
-func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
+// store makes the snapshot. When it returns nil the snapshot is durable.
+func (b *backupRun) store(ctx context.Context, tags ...string) (repo.Snapshot, error) {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return repo.Snapshot{}, context.Cause(ctx)
 	}
 	s := repo.Snapshot{
 		Time: b.start.In(b.setup.Zone), Paths: []string{"/" + b.job.Name}, Hostname: b.setup.Host, Username: userName(),
 		UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0)),
-		Tags:           []string{tagOurs, tagRun + b.run.ID},
+		Tags:           append([]string{tagOurs, tagRun + b.run.ID}, tags...),
 		ProgramVersion: strings.TrimSpace("caddy-backup " + b.setup.Versions["caddy-backup"]),
-	}
-	if doubts != nil {
-		s.Tags = append(s.Tags, tagSuspect)
 	}
 	if b.parent != nil {
 		s.Parent = &b.parent.ID
 	}
 	s, err := b.writer.Commit(s)
+	return s, b.vault.explain(err)
+}
+
+// commit makes the snapshot of the run. Nothing that happens later makes it anything but ok, or suspect.
+func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
+	var tags []string
+	if doubts != nil {
+		tags = append(tags, tagSuspect)
+	}
+	s, err := b.store(ctx, tags...)
 	if err != nil {
-		return b.vault.explain(err)
+		return err
 	}
 	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
 	b.update(func(run *Run) {

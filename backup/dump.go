@@ -179,14 +179,20 @@ func (w *partWriter) note(err error) error {
 	return err
 }
 
-// blame puts the failure of the repository before what the source says about it.
-func (w *partWriter) blame(err error) error {
+// cause is the failure of the repository, if there was one.
+func (w *partWriter) cause() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.fault == nil || errors.Is(err, w.fault) {
+	return w.fault
+}
+
+// blame puts the failure of the repository before what the source says about it.
+func (w *partWriter) blame(err error) error {
+	fault := w.cause()
+	if fault == nil || errors.Is(err, fault) {
 		return err
 	}
-	return fmt.Errorf("%w (the source says: %w)", w.fault, err)
+	return fmt.Errorf("%w (the source says: %w)", fault, err)
 }
 
 // faultReader remembers an error of its reader.

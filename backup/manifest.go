@@ -23,6 +23,15 @@ type Manifest struct {
 	Chunker  string            `json:"chunker"` // version of the chunker: "gear-1"
 	Versions map[string]string `json:"versions"`
 	Parts    []ManifestPart    `json:"parts"`
+	Imported *Imported         `json:"imported,omitempty"` // of a dump that was there before, made by others
+}
+
+// Imported says where the dump of an imported snapshot comes from.
+type Imported struct {
+	File     string    `json:"file"`              // its path
+	Packing  string    `json:"packing,omitempty"` // "gzip", "bzip2", "zstd"; it is stored unpacked
+	TimeFrom string    `json:"time_from"`         // "its name", "the day in its name", "its time of change"
+	At       time.Time `json:"at"`                // when it was imported
 }
 
 // ManifestPart is one part in the manifest.

@@ -15,7 +15,8 @@ const (
 	tagOurs    = "caddy-backup"
 	tagRun     = "run-"
 	tagSuspect = "suspect" // a person who removes it says that the snapshot is good
-	tagKeep    = "keep"    // pinned: neither retention nor restic's forget with --keep-tag keep removes it
+	tagImport  = "imported"
+	tagKeep    = "keep" // pinned: neither retention nor restic's forget with --keep-tag keep removes it
 )
 
 // SnapshotQuery selects snapshots.

@@ -51,6 +51,12 @@ func (c *Client) Backup(ctx context.Context, job string) (out backup.Run, err er
 	return out, err
 }
 
+// Import starts an import of files of the server.
+func (c *Client) Import(ctx context.Context, q backup.ImportRequest) (out backup.Run, err error) {
+	err = c.post(ctx, join("jobs", q.Job, "import"), q, &out)
+	return out, err
+}
+
 // Check starts a check of a repository.
 func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (out backup.Run, err error) {
 	name := cmp.Or(q.Repository, defaultRepository)

@@ -21,10 +21,13 @@ const maxBody = 64 << 10
 
 // decode reads the body into v. No body leaves v as it is. The content type is asked for because a form of another site
 // cannot send it, and unknown fields are refused so that a misspelt wish is not silently dropped.
-func (c *call) decode(v any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+func (c *call) decode(v any) error { return c.decodeUpTo(maxBody, v) }
+
+// decodeUpTo is decode for a body of at most so many bytes.
+func (c *call) decodeUpTo(limit int64, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return fmt.Errorf("%w: at most %d bytes", errTooLarge, maxBody)
+		return fmt.Errorf("%w: at most %d bytes", errTooLarge, limit)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: read request: %w", backup.ErrInvalid, err)

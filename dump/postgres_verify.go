@@ -1,0 +1,94 @@
+package dump
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// What pg_dump and pg_dumpall write at the beginning and at the end of a script. Behind the end there may be a blank
+// line and a command that takes back a restriction; nothing else.
+var scriptMarks = []struct{ begin, end string }{
+	{"-- PostgreSQL database dump\n", "-- PostgreSQL database dump complete\n"},
+	{"-- PostgreSQL database cluster dump\n", "-- PostgreSQL database cluster dump complete\n"},
+}
+
+const (
+	scriptHead = 4 << 10 // bytes in which the beginning stands: comments may be before it
+	scriptTail = 1 << 10 // bytes in which the end stands
+	tarMark    = "toc.dat\x00"
+)
+
+// Verify judges a dump that was made before: an archive is read to its end by pg_restore, a script must have the line
+// that pg_dump writes last.
+func (p *Postgres) Verify(ctx context.Context, _ backup.Part, r io.Reader, t *backup.Task) (backup.Facts, error) {
+	in := bufio.NewReaderSize(r, archiveHead)
+	head, err := in.Peek(scriptHead)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return backup.Facts{}, err
+	}
+	if bytes.HasPrefix(head, []byte(archiveMagic)) || bytes.HasPrefix(head, []byte(tarMark)) {
+		return p.verifyArchive(ctx, in, t)
+	}
+	for _, mark := range scriptMarks {
+		if bytes.Contains(unixLines(head), []byte(mark.begin)) {
+			return verifyScript(ctx, in, mark.end)
+		}
+	}
+	return backup.Facts{}, fmt.Errorf("%w: it is neither an archive nor a script of pg_dump", backup.ErrInvalid)
+}
+
+// verifyArchive takes the newest pg_restore that there is: the server that the archive is of may be long gone.
+func (p *Postgres) verifyArchive(ctx context.Context, in io.Reader, t *backup.Task) (backup.Facts, error) {
+	var newest pgTools
+	for _, tools := range p.allTools(ctx) {
+		if tools.version.major >= newest.version.major {
+			newest = tools
+		}
+	}
+	if newest.restore == "" {
+		_, err := findProgram("pg_restore")
+		return backup.Facts{}, errors.Join(errors.New("only pg_restore can tell whether an archive is whole"), err)
+	}
+	check := program{path: newest.restore, args: []string{"--file=/dev/null"}, env: environ()}
+	if _, err := check.run(ctx, t, in, io.Discard); err != nil {
+		return backup.Facts{}, err
+	}
+	return backup.Facts{Checked: "archive read to its end by pg_restore " + newest.version.text}, nil
+}
+
+func verifyScript(ctx context.Context, in io.Reader, end string) (backup.Facts, error) {
+	tail := &tailWriter{keep: scriptTail}
+	if _, err := io.Copy(tail, &contextReader{ctx, in}); err != nil {
+		return backup.Facts{}, err
+	}
+	if !bytes.Contains(append(unixLines(tail.last), '\n'), []byte("\n"+end)) {
+		return backup.Facts{}, fmt.Errorf("the script is cut off: it does not end with the line %q", end[:len(end)-1])
+	}
+	return backup.Facts{
+		Checked: "script of pg_dump with its last line",
+		Notes:   []string{"it is a script, not an archive: it goes back with psql, not with pg_restore"},
+	}, nil
+}
+
+// unixLines takes away the carriage returns of a dump that was made on Windows.
+func unixLines(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")) }
+
+// tailWriter keeps the last bytes of what is written to it.
+type tailWriter struct {
+	keep int
+	last []byte
+}
+
+func (w *tailWriter) Write(p []byte) (int, error) {
+	w.last = append(w.last, p[max(0, len(p)-w.keep):]...)
+	w.last = append(w.last[:0], w.last[max(0, len(w.last)-w.keep):]...)
+	return len(p), nil
+}
+
+var _ backup.Verifier = (*Postgres)(nil)

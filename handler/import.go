@@ -1,0 +1,26 @@
+package handler
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// maxImport is the largest body of an import, in bytes: it may name every dump of some years.
+const maxImport = 4 << 20
+
+// importFiles takes a backup.ImportRequest; the job in the address is the one that counts. It names files of the server,
+// so it is for the command line only.
+func (a *API) importFiles(c *call) error {
+	if !a.Unlimited {
+		return fmt.Errorf("%w: an import names files of the server; use caddy backup import on its command line", ErrForbidden)
+	}
+	var q backup.ImportRequest
+	if err := c.decodeUpTo(maxImport, &q); err != nil {
+		return err
+	}
+	q.Job = c.r.PathValue("job")
+	run, err := c.service.Import(c.r.Context(), c.by(), q)
+	return c.answerAs(http.StatusAccepted, presentRun(run), withRun(err, run))
+}
