@@ -182,7 +182,11 @@ func (b *backupRun) store(ctx context.Context, tags ...string) (repo.Snapshot, e
 		s.Parent = &b.parent.ID
 	}
 	s, err := b.writer.Commit(s)
-	return s, b.vault.explain(err)
+	if err != nil {
+		return s, b.vault.explain(err)
+	}
+	b.vault.made(context.WithoutCancel(b.ctx), b.setup, b.seen, s)
+	return s, nil
 }
 
 // commit makes the snapshot of the run. Nothing that happens later makes it anything but ok, or suspect.
@@ -200,7 +204,6 @@ func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
 		b.good, b.doubts = true, doubts.about(s.ID)
 		run.Snapshot, run.Unchanged, run.Summary = s.ID.String(), unchanged, b.summary(s, unchanged)
 	})
-	b.vault.made(context.WithoutCancel(b.ctx), b.setup, b.seen, s)
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)
 	return nil
 }

@@ -33,7 +33,7 @@ func (a *API) routes() []route {
 		{get, "/jobs", Viewer, a.jobs},
 		{get, "/jobs/{job}", Viewer, a.job},
 		{post, "/jobs/{job}/run", Operator, a.backup},
-		{post, "/jobs/{job}/import", Admin, a.importFiles},
+		{post, "/jobs/{job}/import", Root, a.importFiles},
 		{get, "/runs", Viewer, a.runs},
 		{get, "/runs/{id}", Viewer, a.run},
 		{get, "/runs/{id}/events", Viewer, a.events},

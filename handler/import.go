@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -10,12 +9,8 @@ import (
 // maxImport is the largest body of an import, in bytes: it may name every dump of some years.
 const maxImport = 4 << 20
 
-// importFiles takes a backup.ImportRequest; the job in the address is the one that counts. It names files of the server,
-// so it is for the command line only.
+// importFiles takes a backup.ImportRequest; the job in the address is the one that counts. It names files of the server.
 func (a *API) importFiles(c *call) error {
-	if !a.Unlimited {
-		return fmt.Errorf("%w: an import names files of the server; use caddy backup import on its command line", ErrForbidden)
-	}
 	var q backup.ImportRequest
 	if err := c.decodeUpTo(maxImport, &q); err != nil {
 		return err
