@@ -46,7 +46,7 @@ func (s *Service) Import(ctx context.Context, by string, q ImportRequest) (Run, 
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindImport && r.Job == q.Job }
-	run, err := s.start(c, by, Run{Kind: KindImport, Job: q.Job, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
+	run, err := s.start(c, by, Run{Kind: KindImport, Job: q.Job, Repository: v.name, DryRun: q.DryRun}, clash, func(ctx context.Context, r *runner) error {
 		return (&importRun{runner: r, vault: v, job: job, request: q, times: times}).do(ctx)
 	})
 	if err == nil {
