@@ -68,7 +68,6 @@ func addCommands(root *cobra.Command) {
 		initCommand(), runCommand(), checkCommand(), restoreCommand(),
 		listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(),
-		keyCommand(), unlockCommand(),
 		importCommand(),
 	)
 }
