@@ -207,7 +207,7 @@ func retagOver(t *testing.T, st repo.Storage, id repo.ID) error {
 }
 
 // breakLocks removes the locks of a process that is gone, as its journal has the next one do.
-func breakLocks(t *testing.T, st repo.Storage) {
+func breakLocks(t testing.TB, st repo.Storage) {
 	t.Helper()
 	for _, name := range storagetest.Names(t, st, "locks") {
 		storagetest.Remove(t, st, name)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -152,7 +151,7 @@ func (p *pruner) makePlan(ctx context.Context) error {
 	if err := p.needs(ctx, snapshots); err != nil {
 		return err
 	}
-	if err := p.sameSnapshots(ctx, snapshots); err != nil {
+	if err := p.unchanged(ctx, snapshots); err != nil {
 		return err
 	}
 	p.packs = tally(p.catalog, p.sizes, p.suspects(), p.repo.config.Version)
@@ -230,17 +229,32 @@ func (p *pruner) confirm(snapshots []Snapshot) error {
 	return nil
 }
 
-// sameSnapshots lists them again. A listing that lacked some the first time, or somebody who writes beside our lock,
-// would cost what only they need.
-func (p *pruner) sameSnapshots(ctx context.Context, before []Snapshot) error {
-	after, err := p.repo.Snapshots(ctx)
-	if err != nil {
-		return err
+// unchanged lists snapshots and index files once more. A listing that lacked some the first time, or somebody who writes
+// beside our lock, would cost what only they need or list.
+func (p *pruner) unchanged(ctx context.Context, snapshots []Snapshot) error {
+	known := map[string]bool{}
+	for _, s := range snapshots {
+		known["snapshots/"+s.ID.String()] = true
 	}
-	same := slices.EqualFunc(before, after, func(a, b Snapshot) bool { return a.ID == b.ID })
-	if !same {
-		return fmt.Errorf("there were %d snapshots a moment ago and there are %d others now; does somebody work without a lock, or does "+
-			"the storage not list all?", len(before), len(after))
+	for _, f := range p.catalog.files {
+		known["index/"+f.id.String()] = true
+	}
+	listed := 0
+	for _, dir := range []string{"snapshots", "index"} {
+		files, err := listFiles(ctx, p.repo.storage, dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if !known[f.Name] {
+				return fmt.Errorf("%s was not there a moment ago; does somebody write without a lock, or does the storage not list all?", f.Name)
+			}
+		}
+		listed += len(files)
+	}
+	if listed < len(known) {
+		return fmt.Errorf("%d files vanished from snapshots and index a moment ago; does somebody delete without a lock, or does the storage "+
+			"not list all?", len(known)-listed)
 	}
 	return nil
 }
