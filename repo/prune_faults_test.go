@@ -13,8 +13,9 @@ import (
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
-// scene is a repository in which a prune has something to do in each of its steps, once the first two snapshots are gone:
-// packs to drop, packs of data and of trees to repack, a pack in no index, an index file that stays.
+// scene is a repository in which a prune has something to do in each of its steps, once the first three snapshots are gone:
+// packs to drop, packs of data and of trees to repack, a pack in no index, a pack that stays while its index file goes, an
+// index file that stays.
 type scene struct {
 	base   storage.Memory
 	forget []repo.ID
@@ -27,15 +28,17 @@ func newScene(t testing.TB) *scene {
 	shared := text(3, 40<<10)
 	for i, files := range []content{
 		{"only": text(1, 30<<10)},
+		{"moved": text(5, 20<<10)},
 		{"hole": text(2, 30<<10), "shared": shared, "dir": nil, "dir/f": []byte("in a tree of its own")},
 		{"shared": shared, "dir": nil, "dir/f": []byte("in a tree of its own"), "new": []byte("new")},
+		{"moved here": text(5, 20<<10)},
 		{"other": text(4, 20<<10)},
 	} {
 		made, err := write(t.Context(), r, files)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i < 2 {
+		if i < 3 {
 			s.forget = append(s.forget, made.ID)
 		} else {
 			s.keep[made.ID] = files
