@@ -59,13 +59,28 @@ func (*Accel) CaddyModule() caddy.ModuleInfo {
 func (a *Accel) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	held := withhold(r.Header)
 	answer := &accelWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	err := next.ServeHTTP(answer, r)
+	err := answer.from(next, r)
 	maps.Copy(r.Header, held)
 	answer.end()
 	if err != nil || !answer.matched {
 		return err
 	}
 	return a.serve(w, r, answer.header)
+}
+
+// from lets next answer. Where it was told that enough was written, an error, or the panic with which reverse_proxy ends
+// a copy that failed, is what was asked for.
+func (w *accelWriter) from(next caddyhttp.Handler, r *http.Request) (err error) {
+	defer func() {
+		if !w.enough {
+			return
+		}
+		err = nil
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
+	return next.ServeHTTP(w, r)
 }
 
 var (

@@ -3,6 +3,7 @@ package handler
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,6 +153,11 @@ func privatePaths(ctx caddy.Context, app any) []string {
 	if a, ok := app.(interface{ PrivatePaths() []string }); ok {
 		paths = append(paths, a.PrivatePaths()...)
 	}
+	for i, p := range paths {
+		if at, err := filepath.Abs(p); err == nil { // relative without HOME
+			paths[i] = at
+		}
+	}
 	return paths
 }
 
@@ -170,20 +176,26 @@ func (a *Accel) checkRoots(private []string) error {
 
 // within reports whether path is folder, or below it, where symbolic links lead in the end.
 func within(folder, path string) bool {
-	rel, err := filepath.Rel(realPath(folder), realPath(path))
+	rel, err := filepath.Rel(realPath(folder, maxLinks), realPath(path, maxLinks))
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// realPath resolves the symbolic links in as much of an absolute path as exists.
-func realPath(path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return path
-	}
+// maxLinks is how many links to what does not exist are followed.
+const maxLinks = 40
+
+// realPath resolves the symbolic links in as much of an absolute path as exists, and those that lead to what does not
+// exist yet.
+func realPath(path string, links int) string {
 	rest := ""
-	for dir := path; ; dir = filepath.Dir(dir) {
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
 		if found, err := filepath.EvalSymlinks(dir); err == nil {
 			return filepath.Join(found, rest)
+		}
+		if to, err := os.Readlink(dir); err == nil && links > 0 {
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(dir), to)
+			}
+			return realPath(filepath.Join(to, rest), links-1)
 		}
 		if dir == filepath.Dir(dir) {
 			return path

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -25,6 +26,23 @@ type accelWriter struct {
 	decided bool
 	matched bool
 	header  http.Header // of a matched answer, as it would have been sent
+	unread  int64       // how much of a matched answer's body was discarded
+	enough  bool        // no more of it is taken
+}
+
+// maxUnread is how much of the body beside a file's name is discarded before the application is told to stop. Most send
+// none; one that sends the file itself as well, or an endless stream, would keep the client waiting for the end of it.
+const maxUnread = 1 << 20
+
+var errEnough = errors.New("a file is sent in place of this answer")
+
+// discard counts what was discarded of a matched answer.
+func (w *accelWriter) discard(n int64) error {
+	if w.unread += n; w.unread > maxUnread {
+		w.enough = true
+		return errEnough
+	}
+	return nil
 }
 
 // WriteHeader passes informational answers on and decides about the first final one. 101 is final: what follows is no
@@ -75,7 +93,7 @@ func (w *accelWriter) begin() {
 func (w *accelWriter) Write(p []byte) (int, error) {
 	w.begin()
 	if w.matched {
-		return len(p), nil
+		return len(p), w.discard(int64(len(p)))
 	}
 	return w.ResponseWriter.Write(p)
 }
@@ -84,7 +102,8 @@ func (w *accelWriter) Write(p []byte) (int, error) {
 func (w *accelWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.begin()
 	if w.matched {
-		return io.Copy(io.Discard, r)
+		n, _ := io.Copy(io.Discard, io.LimitReader(r, maxUnread+1))
+		return n, w.discard(n)
 	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }

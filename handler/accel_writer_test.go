@@ -147,6 +147,59 @@ func TestAccelFlush(t *testing.T) {
 	}
 }
 
+// An application that sends the file itself as well, or never ends, is not waited for.
+func TestAccelEndlessBody(t *testing.T) {
+	a, _ := plainAccel(t)
+	for _, c := range []struct {
+		name  string
+		write func(w http.ResponseWriter) error
+	}{
+		{"write", func(w http.ResponseWriter) error {
+			for {
+				if _, err := w.Write(make([]byte, 1000)); err != nil {
+					return err
+				}
+			}
+		}},
+		{"copy, and panic like reverse_proxy", func(w http.ResponseWriter) error {
+			if _, err := io.Copy(w, neverEnding{}); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			return nil
+		}},
+	} {
+		h := serveAccel(a, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("X-Accel-Redirect", "/f/x")
+			return c.write(w)
+		})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if w.Code != 200 || w.Body.String() != "the file" {
+			t.Errorf("%s: %d %q", c.name, w.Code, w.Body)
+		}
+	}
+	for _, named := range []bool{true, false} { // any other panic stays one
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("a panic was swallowed")
+				}
+			}()
+			serveAccel(a, func(w http.ResponseWriter, r *http.Request) error {
+				if named {
+					w.Header().Set("X-Accel-Redirect", "/f/x")
+					w.WriteHeader(200)
+				}
+				panic(http.ErrAbortHandler)
+			}).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		}()
+	}
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
 // Trailers come after everything else, from the same map: of an answer that passes all but ours get through, of one that
 // was held back none.
 func TestAccelTrailers(t *testing.T) {
