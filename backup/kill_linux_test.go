@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,11 +25,21 @@ type fileStore struct{ dir string }
 
 func (s fileStore) path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }
 
+// Store is as safe as that of Caddy's own folder: a crash leaves the old value or the new one.
 func (s fileStore) Store(_ context.Context, key string, value []byte) error {
-	if err := os.MkdirAll(filepath.Dir(s.path(key)), 0o700); err != nil {
+	p := s.path(key)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(s.path(key), value, 0o600)
+	f, err := os.CreateTemp(s.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(value)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), p)
 }
 
 func (s fileStore) Load(_ context.Context, key string) ([]byte, error) {

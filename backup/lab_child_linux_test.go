@@ -28,6 +28,10 @@ import (
 // the processes before.
 var labOps = []labOp{
 	{"backup", 6, (*labChild).backup},
+	{"forget", 2, (*labChild).forget},
+	{"delete", 1, (*labChild).delete},
+	{"pin", 1, (*labChild).pin},
+	{"prune", 3, (*labChild).prune},
 	{"check", 1, (*labChild).check},
 	{"password", 1, (*labChild).changePassword},
 	{"key", 1, (*labChild).changeKeys},
@@ -107,7 +111,7 @@ func labConfig(root string, st backup.Storage, c *labChild) backup.Config {
 		Repositories: []backup.RepositoryConfig{{Storage: st, PackSize: 4 << 20}},
 		Jobs: []backup.Job{{Name: "shop", Sources: []backup.NamedSource{
 			{Name: "db", Kind: "fake", Source: c.dump()}, {Name: "media", Kind: "fake", Source: labMedia{Source: c.dump(), c: c}},
-		}}},
+		}, Retention: &backup.Retention{Last: 6, Manual: true}}},
 		Store:   fileStore{filepath.Join(root, "store")},
 		DataDir: filepath.Join(root, "data"),
 	}
@@ -162,6 +166,65 @@ func (c *labChild) backup(ctx context.Context) error {
 	if err == nil {
 		fmt.Println("backed", number, run.Snapshot)
 	}
+	return err
+}
+
+// forget tells before which snapshots it is about to remove, and behind which it has.
+func (c *labChild) forget(ctx context.Context) error {
+	plan, err := c.Retention(ctx, "shop")
+	if err != nil {
+		return err
+	}
+	for _, s := range plan.Snapshots {
+		if !s.Kept {
+			fmt.Println("removing", s.ID)
+		}
+	}
+	return c.removed(c.Forget(ctx, "tester", backup.ForgetRequest{Job: "shop", Confirm: true}))
+}
+
+func (c *labChild) removed(run backup.Run, err error) error {
+	run, err = c.green(run, err)
+	for _, s := range run.Removed {
+		fmt.Println("removed", s.ID)
+	}
+	return err
+}
+
+// any picks a snapshot of the job, but not the newest; "" when there is no other.
+func (c *labChild) any(ctx context.Context) (id string, err error) {
+	list, err := c.Snapshots(ctx, backup.SnapshotQuery{Job: "shop"})
+	if err != nil || len(list.Snapshots) < 2 {
+		return "", err
+	}
+	return list.Snapshots[1+c.rng.IntN(len(list.Snapshots)-1)].ID, nil
+}
+
+func (c *labChild) delete(ctx context.Context) error {
+	id, err := c.any(ctx)
+	if err != nil || id == "" {
+		return err
+	}
+	fmt.Println("removing", id)
+	return c.removed(c.Delete(ctx, "tester", backup.DeleteRequest{Snapshots: []string{id}, Confirm: true}))
+}
+
+// pin pins a snapshot, or undoes that.
+func (c *labChild) pin(ctx context.Context) error {
+	id, err := c.any(ctx)
+	if err != nil || id == "" {
+		return err
+	}
+	run, err := c.green(c.Keep(ctx, "tester", backup.KeepRequest{Snapshot: id, Keep: c.rng.IntN(3) == 0}))
+	if err == nil {
+		fmt.Println("renamed", id, run.Snapshot)
+	}
+	return err
+}
+
+func (c *labChild) prune(ctx context.Context) error {
+	unused := []string{"0%", "5%", "50%", "unlimited"}[c.rng.IntN(4)]
+	_, err := c.green(c.Prune(ctx, "tester", backup.PruneRequest{MaxUnused: unused}))
 	return err
 }
 

@@ -69,16 +69,16 @@ func (l *ledger) note(line string) (failure string) {
 		fmt.Sscan(rest, &number, &id)
 		l.ids[id] = number
 		l.kept[number] = true
+	case "renamed": // it is another file of the same backup
+		old, id, _ := strings.Cut(rest, " ")
+		l.ids[id] = l.ids[old]
 	case "removing":
-		for id := range strings.FieldsSeq(rest) {
-			l.doomed[l.ids[id]] = true
-			delete(l.kept, l.ids[id])
-		}
+		l.doomed[l.ids[rest]] = true
+		delete(l.kept, l.ids[rest])
 	case "removed":
-		for id := range strings.FieldsSeq(rest) {
-			l.gone[l.ids[id]] = true
-			delete(l.doomed, l.ids[id])
-		}
+		l.gone[l.ids[rest]] = true
+		delete(l.doomed, l.ids[rest])
+		delete(l.kept, l.ids[rest])
 	}
 	return ""
 }

@@ -74,6 +74,9 @@ func (p pruneRun) do(ctx context.Context, unused float64) error {
 		if err := p.vault.refusal(seen, p.service.now(), p.acceptFewer); err != nil {
 			return err
 		}
+		if !p.run.DryRun {
+			p.sweep(ctx)
+		}
 		report, err := r.Prune(ctx, lock, p.options(seen, unused))
 		p.vault.indexed.Store(false) // whatever it got to
 		if report != nil {
