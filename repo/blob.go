@@ -8,6 +8,11 @@ import (
 
 // readBlob reads and verifies one blob, appended to dst, going through its copies when one is damaged.
 func (r *Repository) readBlob(ctx context.Context, t BlobType, id ID, dst []byte, s *scratch) ([]byte, error) {
+	return r.readBlobAs(ctx, plain, t, id, dst, s)
+}
+
+// readBlobAs is readBlob for any form.
+func (r *Repository) readBlobAs(ctx context.Context, f form, t BlobType, id ID, dst []byte, s *scratch) ([]byte, error) {
 	copies := r.index.copies(t, id)
 	if len(copies) == 0 {
 		return nil, fmt.Errorf("%s %s is in no index: %w", t, id.Short(), ErrDamaged)
@@ -17,7 +22,7 @@ func (r *Repository) readBlob(ctx context.Context, t BlobType, id ID, dst []byte
 		sealed, err := r.storage.Get(ctx, packName(l.Pack), int64(l.Offset), int64(l.Length))
 		if err == nil {
 			var opened []byte // not dst: after a damaged copy the next one must still be appended to what was there
-			if opened, err = r.openBlob(dst, l.packedBlob, sealed, s); err == nil {
+			if opened, err = f.open(r, dst, l.packedBlob, sealed, s); err == nil {
 				return opened, nil
 			}
 		}

@@ -1,30 +1,42 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sort"
 	"sync"
+	"time"
 )
 
 // File reads a stored file: random access by bisection over the blobs' cumulative sizes, ordered read-ahead on all
-// cores when read in sequence. No byte leaves it before its blob's MAC, length and SHA-256 are verified. One goroutine
-// at a time, but for ReadAt.
+// cores when read in sequence. No byte leaves it before its blob's MAC, length and SHA-256 are verified (of Frames: the
+// MAC). One goroutine at a time, but for ReadAt.
+//
+// While it is not read, it gives its memory back and keeps some 64 KiB (but within WriteTo, the chunk that is being
+// written): see readMemory.
 type File struct {
 	repo   *Repository
 	ctx    context.Context
 	cancel context.CancelFunc
+	form   form
 	blobs  []ID
 	ends   []int64 // ends[i] is the offset behind blob i
 	pos    int64
+	wanted int64 // nothing behind this offset is read ahead
+	ranged bool  // Want was called
 
-	run   []byte // decoded blobs, verified
-	start int64  // offset of run in the file
-	next  int    // the blob behind run
-	ahead *readAhead
-	pool  sync.WaitGroup // goroutines of read-aheads
+	mu    sync.Mutex // held while reading, against look
+	run   batch      // what is opened, verified
+	begun int64      // offset of run in the file
+	next  int        // the blob behind run
+	lent  bool       // WriteTo is writing from run
+	ahead []*pending
+	used  time.Time   // of the last read
+	timer *time.Timer // until the next look; nil before the first load
+	pool  sync.WaitGroup
 }
 
 var (
@@ -45,18 +57,37 @@ func (r *Repository) OpenFile(ctx context.Context, n Node) (*File, error) {
 	if err := r.ensureIndexed(ctx, DataBlob, n.Content...); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
 	}
-	f := &File{repo: r, blobs: n.Content, ends: make([]int64, len(n.Content)), next: -1}
-	size := int64(0)
-	for i, id := range n.Content {
-		l, _ := r.index.lookup(DataBlob, id)
-		size += int64(l.plainLength())
-		f.ends[i] = size
+	f := r.newFile(ctx, plain, n.Content)
+	if f.Size() != int64(n.Size) {
+		return nil, errors.Join(f.Close(),
+			fmt.Errorf("%s: its blobs are %d bytes long, its node says %d: %w", n.Name, f.Size(), n.Size, ErrDamaged))
 	}
-	if size != int64(n.Size) {
-		return nil, fmt.Errorf("%s: its blobs are %d bytes long, its node says %d: %w", n.Name, size, n.Size, ErrDamaged)
+	return f, nil
+}
+
+// newFile prepares reading indexed blobs.
+func (r *Repository) newFile(ctx context.Context, form form, blobs []ID) *File {
+	f := &File{repo: r, form: form, blobs: blobs, ends: make([]int64, len(blobs)), next: -1}
+	for i, id := range blobs {
+		l, _ := r.index.lookup(DataBlob, id)
+		f.wanted += int64(form.length(l.packedBlob))
+		f.ends[i] = f.wanted
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
-	return f, nil
+	return f
+}
+
+// Frames is the file as it is stored: zstd frames, which behind each other decompress to the file, none of them with a
+// window above 8 MiB. Reading them costs no decompression; the MAC is verified, the SHA-256 is not. It is a File of its
+// own, to be closed too. There is none for an empty file, nor for one with blobs of more than 8 MiB, which a few
+// programs write.
+func (f *File) Frames(ctx context.Context) (*File, bool) {
+	for i := range f.blobs {
+		if f.length(i) > maxFramed {
+			return nil, false
+		}
+	}
+	return f.repo.newFile(ctx, framed, f.blobs), f.Size() > 0
 }
 
 // Size is the file's length in bytes.
@@ -92,8 +123,18 @@ func (f *File) Seek(off int64, whence int) (int64, error) {
 	return off, nil
 }
 
+// Want says that nothing at or behind an offset will be read, so that no time is spent on reading it ahead, and that other pieces of
+// the file may be wanted soon by others: short ones go through the repository's cache.
+func (f *File) Want(end int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wanted, f.ranged = min(end, f.Size()), true
+}
+
 // Read as in io.Reader.
 func (f *File) Read(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.pos >= f.Size() {
 		return 0, io.EOF
 	}
@@ -103,13 +144,16 @@ func (f *File) Read(p []byte) (int, error) {
 	}
 	n := copy(p, rest)
 	f.pos += int64(n)
+	f.used = time.Now()
 	return n, nil
 }
 
 // WriteTo writes everything from the current offset on, reading ahead from the first byte.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	written := int64(0)
-	if f.pos < f.Size() && f.ahead == nil {
+	if f.pos < f.Size() && len(f.ahead) == 0 {
 		f.next = f.blobAt(f.pos)
 	}
 	for f.pos < f.Size() {
@@ -117,7 +161,7 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 		if err != nil {
 			return written, err
 		}
-		n, err := w.Write(rest)
+		n, err := f.lend(w, rest)
 		f.pos += int64(n)
 		written += int64(n)
 		if err != nil {
@@ -127,26 +171,35 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 	return written, nil
 }
 
-// ReadAt as in io.ReaderAt. It reads just the blobs that it needs, and may be called by many goroutines at once.
+// lend writes from run. Meanwhile look may take the read-ahead away, but not run.
+func (f *File) lend(w io.Writer, p []byte) (int, error) {
+	f.lent, f.used = true, time.Now()
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.lent, f.used = false, time.Now()
+	}()
+	return w.Write(p)
+}
+
+// ReadAt as in io.ReaderAt. It reads just the blobs that it needs, through the repository's cache, and may be called by
+// many goroutines at once. Not for Frames.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("read before the start of the file")
 	}
-	s := f.repo.borrowScratch()
-	defer f.repo.returnScratch(s)
 	read := 0
 	for read < len(p) {
 		if off >= f.Size() {
 			return read, io.EOF
 		}
 		i := f.blobAt(off)
-		data, err := f.repo.readBlob(f.ctx, DataBlob, f.blobs[i], s.plain[:0], s)
+		data, err := f.repo.cachedBlob(f.ctx, DataBlob, f.blobs[i])
 		if err != nil {
 			return read, err
 		}
-		s.plain = data
-		if int64(len(data)) != f.ends[i]-f.startOf(i) {
-			return read, fmt.Errorf("blob %d has %d bytes, not %d: %w", i, len(data), f.ends[i]-f.startOf(i), ErrDamaged)
+		if len(data) != f.length(i) {
+			return read, fmt.Errorf("blob %d has %d bytes, not %d: %w", i, len(data), f.length(i), ErrDamaged)
 		}
 		n := copy(p[read:], data[off-f.startOf(i):])
 		read, off = read+n, off+int64(n)
@@ -157,7 +210,12 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 // Close stops the read-ahead and waits for it.
 func (f *File) Close() error {
 	f.cancel()
+	f.mu.Lock()
+	f.lookNoMore()
 	f.stopAhead()
+	f.drop(f.run)
+	f.run = batch{}
+	f.mu.Unlock()
 	f.pool.Wait()
 	return nil
 }
@@ -174,44 +232,83 @@ func (f *File) startOf(blob int) int64 {
 	return f.ends[blob-1]
 }
 
-// rest is what is decoded from the current offset on, at least one byte.
+// rest is what is opened from the current offset on, at least one byte.
 func (f *File) rest() ([]byte, error) {
-	if f.pos < f.start || f.pos >= f.start+int64(len(f.run)) {
+	if f.pos < f.begun || f.pos >= f.begun+int64(len(f.run.data)) {
 		if err := f.load(f.blobAt(f.pos)); err != nil {
 			return nil, err
 		}
 	}
-	return f.run[f.pos-f.start:], nil
+	return f.run.data[f.pos-f.begun:], nil
 }
 
-// load decodes from a blob on. The blob behind the last one means reading in sequence: from then on it is read ahead.
+// load opens from a blob on. The blob behind the last one means reading in sequence: from then on it is read ahead.
 func (f *File) load(blob int) error {
-	if f.ahead != nil && f.next != blob {
-		f.stopAhead()
-	}
-	sequence := f.ahead != nil || f.next == blob
-	f.repo.buffers.put(f.run)
-	f.run, f.next = nil, -1
-	var b batch
-	if sequence {
-		if f.ahead == nil {
-			f.ahead = f.startAhead(blob)
+	sequence := f.next == blob
+	f.lookNoMore()
+	f.drop(f.run)
+	f.run, f.next = batch{}, -1
+	if len(f.ahead) == 0 || f.ahead[0].first != blob {
+		if err := f.begin(blob, sequence); err != nil {
+			return err
 		}
-		b = f.ahead.take()
-	} else {
-		b = f.read(f.ctx, f.plan(blob, 0))
 	}
+	if sequence {
+		f.readAhead()
+	}
+	b := f.take()
 	if b.err != nil {
+		f.drop(b)
 		f.stopAhead()
 		return b.err
 	}
-	f.run, f.start, f.next = b.plain, f.startOf(b.first), b.behind
+	f.run, f.begun, f.next = b, f.startOf(b.first), b.behind
+	f.lookLater()
 	return nil
 }
 
-func (f *File) stopAhead() {
-	if f.ahead != nil {
-		f.ahead.stop()
-		f.ahead = nil
+// lookLater has the file look at itself while it holds memory.
+func (f *File) lookLater() {
+	if f.timer == nil {
+		f.timer = time.AfterFunc(lookEvery, f.look)
+	} else {
+		f.timer.Reset(lookEvery)
 	}
+}
+
+func (f *File) lookNoMore() {
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+}
+
+// look gives memory back when the consumer seems to have stalled.
+func (f *File) look() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.ctx.Err() != nil:
+	case time.Since(f.used) < f.repo.memory.patience():
+		f.lookLater()
+	default:
+		f.shrink()
+	}
+}
+
+// shrink keeps a small piece of what comes next, and gives back the rest.
+func (f *File) shrink() {
+	f.stopAhead()
+	if f.lent || f.run.held == 0 {
+		return
+	}
+	var piece []byte
+	if f.pos >= f.begun && f.pos < f.begun+int64(len(f.run.data)) {
+		rest := f.run.data[f.pos-f.begun:]
+		piece = bytes.Clone(rest[:min(len(rest), kept)])
+		if len(piece) < len(rest) {
+			f.next = f.blobAt(f.pos + int64(len(piece)))
+		}
+	}
+	f.drop(f.run)
+	f.run, f.begun = batch{data: piece, cached: true}, f.pos // not of the pool, like what is cached
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Compression Compression      // default: CompressionAuto
 	PackSize    int              // target size of packs in bytes, 4 MiB to 128 MiB; default 16 MiB
 	Cores       int              // workers per operation; default GOMAXPROCS
+	ReadMemory  int64            // bytes that all readers together hold decoded; default 64 MiB, or 8 MiB per core
+	CacheSize   int64            // bytes of decoded blobs kept for random access, beside those; default 64 MiB
 	Hostname    string           // written into locks and keys; default os.Hostname
 	Journal     LockJournal      // told of the own lock files; default none
 	Location    string           // what people know the repository by, for messages; never a secret
@@ -64,6 +66,12 @@ func (o Options) withDefaults() Options {
 	if o.Cores <= 0 {
 		o.Cores = runtime.GOMAXPROCS(0)
 	}
+	if o.ReadMemory <= 0 {
+		o.ReadMemory = max(64<<20, int64(o.Cores)*(8<<20))
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = 64 << 20
+	}
 	if o.Hostname == "" {
 		o.Hostname, _ = os.Hostname() // informational in keys and locks: an empty one is legal
 	}
@@ -98,6 +106,8 @@ type Repository struct {
 	snapshots snapshotCache
 	buffers   bufferPool // of writers and readers
 	readers   sync.Pool  // of *scratch
+	memory    *readMemory
+	cache     blobCache
 
 	distrusted atomic.Pointer[[]ID] // see Distrust
 }
@@ -210,7 +220,8 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 }
 
 func newRepository(st Storage, key *masterKey, config Config, o Options) *Repository {
-	return &Repository{storage: st, key: key, config: config, index: newIndex(), opt: o}
+	return &Repository{storage: st, key: key, config: config, index: newIndex(), opt: o,
+		memory: newReadMemory(o.ReadMemory), cache: blobCache{limit: int(o.CacheSize)}}
 }
 
 // Distrust says which packs a check found damaged, in place of those said before. Writers do not count on them: what a

@@ -1,0 +1,57 @@
+package repo
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// readMemory bounds the bytes that all readers of a repository hold decoded, read-ahead included. Readers that have
+// nothing may wait for their turn; read-ahead takes only what is free.
+//
+// A consumer that stalls, as a client does whose user has closed the lid, must not keep others waiting, nor the
+// memory of a thousand such clients from being used. Every reader looks at itself while it holds memory: when nothing was read of it for
+// its patience, it gives back all but a small piece, and decodes again if the consumer comes back.
+type readMemory struct {
+	limit   int64
+	free    *semaphore.Weighted
+	waiting atomic.Int32
+}
+
+const (
+	lookEvery = 50 * time.Millisecond // how often a reader looks whether it is stalled
+	patience  = 2 * time.Second       // after which it believes so, while there is memory for all
+	kept      = 64 << 10              // bytes that a stalled reader keeps, so that a slow consumer does not cost a decoding for each read
+)
+
+func newReadMemory(limit int64) *readMemory {
+	return &readMemory{limit: limit, free: semaphore.NewWeighted(limit)}
+}
+
+// take waits for n bytes. What is taken is given back as the same n.
+func (m *readMemory) take(ctx context.Context, n int64) error {
+	if m.try(n) {
+		return nil
+	}
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
+	if err := m.free.Acquire(ctx, min(n, m.limit)); err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// try takes n bytes when they are free and nobody waits.
+func (m *readMemory) try(n int64) bool { return m.free.TryAcquire(min(n, m.limit)) }
+
+func (m *readMemory) give(n int64) { m.free.Release(min(n, m.limit)) }
+
+// patience is how long a reader may hold memory without being read: while others wait, hardly any time.
+func (m *readMemory) patience() time.Duration {
+	if m.waiting.Load() > 0 {
+		return lookEvery
+	}
+	return patience
+}
