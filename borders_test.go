@@ -33,11 +33,16 @@ var (
 	forTests  = []string{"go.uber.org/goleak", "golang.org/x/sys/", "pgregory.net/rapid"}
 )
 
+// forArchive is what downloads are compressed with.
+var forArchive = []string{"github.com/dsnet/compress/bzip2", "github.com/klauspost/compress/", "github.com/klauspost/pgzip"}
+
 // borders has one line for every folder with Go files. ARCHITECTURE.md draws the same.
 var borders = map[string]border{
 	"repo":   {theirs: forRepo, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
 	"fsnode": {ours: []string{"repo"}, theirs: forFiles, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
 	"backup": {ours: []string{"repo", "fsnode"}, theirs: forEngine, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "internal/realtest"}},
+
+	"archive": {ours: []string{"repo"}, theirs: forArchive, tests: []string{"fsnode", "repo/repotest", "storage", "internal/realtest"}},
 
 	"repo/repotest":       {ours: []string{"repo"}, theirs: nothing},
 	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
@@ -45,7 +50,7 @@ var borders = map[string]border{
 	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"dump/dumptest", "storage", "internal/realtest"}},
 	"dump/dumptest":       {ours: []string{"repo", "backup", "internal/realtest"}, theirs: nothing, tests: []string{"dump", "storage"}},
 	"backup/backuptest":   {ours: []string{"repo", "backup", "storage"}, theirs: nothing},
-	"handler":             {ours: []string{"backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
+	"handler":             {ours: []string{"archive", "backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
 
 	".":              {ours: []string{"backup", "dump", "handler", "repo", "storage"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"cmd/caddy":      {ours: []string{"."}, theirs: anything},

@@ -27,25 +27,14 @@ type Content struct {
 // List lists a folder of a snapshot, in order of name. id as for Snapshot; path from the root of the snapshot, or
 // without a leading slash from the folder of the job too.
 func (s *Service) List(ctx context.Context, repository, id, path string) ([]Content, error) {
-	c, v, err := s.vault(repository)
-	if err != nil {
-		return nil, err
-	}
 	var list []Content
-	err = v.read(ctx, c, func(r *repo.Repository) error {
-		raw, err := r.FindSnapshot(ctx, id, repo.SnapshotFilter{})
-		if err != nil {
-			return err
-		}
-		folder, full, err := resolve(ctx, r, raw, path)
-		if err != nil {
-			return err
-		}
+	err := s.at(ctx, repository, id, path, func(p placed) error {
 		var m *Manifest
-		if job := jobOf(raw); job != "" && full == "/"+job {
-			m, _ = loadManifest(ctx, r, raw) // without it the list has no SHA-256
+		if job := jobOf(p.snapshot); job != "" && p.full == "/"+job {
+			m, _ = loadManifest(ctx, p.repo, p.snapshot) // without it the list has no SHA-256
 		}
-		list, err = listFolder(ctx, r, raw, folder, full, m)
+		var err error
+		list, err = listFolder(ctx, p.repo, p.node, p.full, m)
 		return err
 	})
 	return list, err
@@ -77,7 +66,7 @@ func tidy(p string) string {
 }
 
 // listFolder lists a folder at a full path; parts get their SHA-256 from the manifest.
-func listFolder(ctx context.Context, r *repo.Repository, s repo.Snapshot, folder repo.Node, full string, m *Manifest) ([]Content, error) {
+func listFolder(ctx context.Context, r *repo.Repository, folder repo.Node, full string, m *Manifest) ([]Content, error) {
 	if folder.Subtree == nil {
 		return nil, fmt.Errorf("%s: %w", full, repo.ErrNotFolder)
 	}
@@ -116,20 +105,40 @@ var _ io.Reader = (*Opened)(nil)
 
 // Open opens a file of a snapshot; id and path as for List. Reading ends when ctx is done.
 func (s *Service) Open(ctx context.Context, repository, id, path string) (*Opened, error) {
+	var o *Opened
+	err := s.at(ctx, repository, id, path, func(p placed) (err error) {
+		o, err = p.open(ctx)
+		return err
+	})
+	return o, err
+}
+
+// placed is a node of a snapshot, and where it is.
+type placed struct {
+	vault    *vault
+	repo     *repo.Repository
+	snapshot repo.Snapshot
+	node     repo.Node
+	full     string // path from the root of the snapshot
+}
+
+// at finds a node, id and path as for List, and does something with it, maybe twice: see vault.read.
+func (s *Service) at(ctx context.Context, repository, id, path string, do func(placed) error) error {
 	c, v, err := s.vault(repository)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var o *Opened
-	err = v.read(ctx, c, func(r *repo.Repository) error {
+	return v.read(ctx, c, func(r *repo.Repository) error {
 		raw, err := r.FindSnapshot(ctx, id, repo.SnapshotFilter{})
 		if err != nil {
 			return err
 		}
-		o, err = v.openIn(ctx, r, raw, path)
-		return err
+		node, full, err := resolve(ctx, r, raw, path)
+		if err != nil {
+			return err
+		}
+		return do(placed{v, r, raw, node, full})
 	})
-	return o, err
 }
 
 // openIn opens a file of a snapshot.
@@ -138,12 +147,17 @@ func (v *vault) openIn(ctx context.Context, r *repo.Repository, s repo.Snapshot,
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.OpenFile(ctx, node)
+	return placed{v, r, s, node, full}.open(ctx)
+}
+
+// open opens a file.
+func (p placed) open(ctx context.Context) (*Opened, error) {
+	f, err := p.repo.OpenFile(ctx, p.node)
 	if err != nil {
 		return nil, err
 	}
-	o := &Opened{File: f, Content: contentOf(node, full), Snapshot: snapshotOf(v, s)}
-	o.describe(ctx, r, s)
+	o := &Opened{File: f, Content: contentOf(p.node, p.full), Snapshot: snapshotOf(p.vault, p.snapshot)}
+	o.describe(ctx, p.repo, p.snapshot)
 	return o, nil
 }
 
@@ -170,9 +184,14 @@ func (o *Opened) describe(ctx context.Context, r *repo.Repository, s repo.Snapsh
 	if p == nil || p.Size != o.Content.Size {
 		return
 	}
-	o.Filename = job + "_" + s.Time.UTC().Format("2006-01-02_15-04-05") + "Z." + p.Name
+	o.Filename = dated(job, s) + "." + p.Name
 	o.SHA256, o.Version = p.SHA256, p.SHA256
 	if p.Media != "" {
 		o.Media = p.Media
 	}
+}
+
+// dated is how the name of a download of a snapshot begins.
+func dated(job string, s repo.Snapshot) string {
+	return job + "_" + s.Time.UTC().Format("2006-01-02_15-04-05") + "Z"
 }

@@ -111,7 +111,7 @@ func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Sna
 // contents lists what is in the folder of a job, or at the top of a snapshot that is not ours.
 func contents(ctx context.Context, r *repo.Repository, s repo.Snapshot) ([]Content, *Manifest, error) {
 	if jobOf(s) == "" {
-		list, err := listFolder(ctx, r, s, repo.Node{Type: "dir", Subtree: &s.Tree}, "/", nil)
+		list, err := listFolder(ctx, r, repo.Node{Type: "dir", Subtree: &s.Tree}, "/", nil)
 		return list, nil, err
 	}
 	m, err := loadManifest(ctx, r, s)
@@ -122,7 +122,7 @@ func contents(ctx context.Context, r *repo.Repository, s repo.Snapshot) ([]Conte
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := listFolder(ctx, r, s, folder, path, m)
+	list, err := listFolder(ctx, r, folder, path, m)
 	return list, m, err
 }
 

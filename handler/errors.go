@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/caddy-backup/caddy-backup/archive"
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -50,7 +51,7 @@ var faults = []fault{
 	{"ambiguous", http.StatusBadRequest, []error{repo.ErrAmbiguous}},
 	{"is_folder", http.StatusBadRequest, []error{repo.ErrIsFolder}},
 	{"not_folder", http.StatusBadRequest, []error{repo.ErrNotFolder}},
-	{"invalid", http.StatusBadRequest, []error{backup.ErrInvalid}},
+	{"invalid", http.StatusBadRequest, []error{backup.ErrInvalid, archive.ErrFormat}},
 	{"not_found", http.StatusNotFound, []error{backup.ErrNotFound, repo.ErrNotFound}},
 	{"timeout", http.StatusGatewayTimeout, []error{context.DeadlineExceeded}},
 }

@@ -1,17 +1,23 @@
 package handler
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/encode"
+
+	"github.com/caddy-backup/caddy-backup/archive"
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // offer is something stored with which a request may be answered. The conditions of the request (ranges, If-Match and
@@ -23,6 +29,11 @@ type offer struct {
 	etag     string    // strong, quoted; see etagOf
 	sha256   string    // of the whole content in hex, where it is known
 	modified time.Time // zero = no Last-Modified
+
+	// The content as zstd frames, which clients that ask for zstd get as they are stored; nil where there are none. They
+	// have an ETag of their own.
+	frames     func(context.Context) (*repo.File, bool)
+	framesETag string
 }
 
 // etagPrefix marks the entity tags of stored content, so that they can be told from those of an upstream.
@@ -40,6 +51,7 @@ func etagOf(version, form string) string {
 func offerOf(o *backup.Opened) *offer {
 	return &offer{
 		content: &watched{file: o}, media: o.Media, filename: o.Filename, etag: etagOf(o.Version, ""), sha256: o.SHA256,
+		frames: o.Frames, framesETag: etagOf(o.Version, string(archive.Zstd)),
 	}
 }
 
@@ -54,11 +66,20 @@ func (o *offer) close() { o.content.close() }
 // whole.
 func (o *offer) serve(w http.ResponseWriter, r *http.Request, failed func(error)) error {
 	r = conditional(r)
+	if o.frames != nil {
+		w.Header().Add("Vary", "Accept-Encoding")
+		if wantsZstd(r) {
+			if frames, ok := o.frames(r.Context()); ok {
+				defer frames.Close()
+				return o.passThrough(frames).serve(w, r, failed)
+			}
+		}
+	}
 	if err := tryFirst(r, o.content); err != nil {
 		return err
 	}
 	o.describe(w.Header())
-	rw := &rangeWriter{ResponseWriter: w}
+	rw := &rangeWriter{ResponseWriter: w, want: o.content.want}
 	http.ServeContent(rw, r, "", o.modified, o.content)
 	if rw.refused {
 		size, _ := o.content.Seek(0, io.SeekEnd)
@@ -73,15 +94,44 @@ func (o *offer) serve(w http.ResponseWriter, r *http.Request, failed func(error)
 
 // describe sets the headers that tell of the content.
 func (o *offer) describe(h http.Header) {
-	setDefault(h, "Content-Type", o.media)
-	if o.filename != "" {
-		setDefault(h, "Content-Disposition", attachment(o.filename))
+	for name, values := range downloadHeader(o.media, o.filename) {
+		setDefault(h, name, values[0])
 	}
-	setDefault(h, "Cache-Control", "private, no-cache, no-transform") // no-transform: Range and Content-Length stay true
 	h.Set("ETag", o.etag)
 	if digest, err := hex.DecodeString(o.sha256); err == nil && len(digest) == 32 {
 		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(digest)+":")
 	}
+}
+
+// downloadHeader is what a download says of itself unless somebody has said it before.
+func downloadHeader(media, filename string) http.Header {
+	h := http.Header{
+		"Content-Type":  {media},
+		"Cache-Control": {"private, no-cache, no-transform"}, // no-transform: Range and Content-Length stay true
+	}
+	if filename != "" {
+		h.Set("Content-Disposition", attachment(filename))
+	}
+	return h
+}
+
+// wantsZstd reports whether the request is for the whole, and the client takes zstd at least as gladly as plain bytes.
+func wantsZstd(r *http.Request) bool {
+	if r.Header.Get("Range") != "" {
+		return false
+	}
+	accepted := encode.AcceptedEncodings(r, []string{"zstd", "identity"})
+	zstd, identity := slices.Index(accepted, "zstd"), slices.Index(accepted, "identity")
+	return zstd >= 0 && (identity < 0 || zstd < identity)
+}
+
+// passThrough answers with the stored frames. There is no Repr-Digest: it would be of the encoded bytes (RFC 9530), of
+// which nobody knows one.
+func (o *offer) passThrough(frames *repo.File) *computed {
+	a := &computed{header: downloadHeader(o.media, o.filename), etag: o.framesETag}
+	a.header.Set("Content-Encoding", "zstd")
+	a.take(frames)
+	return a
 }
 
 func setDefault(h http.Header, name, value string) {
@@ -128,11 +178,15 @@ func tryFirst(r *http.Request, content io.ReadSeeker) error {
 // rangeWriter withholds the plain text with which net/http refuses a range: the refusal becomes an answer of ours.
 type rangeWriter struct {
 	http.ResponseWriter
+	want    func(end int64) // told what will be read, before it is
 	refused bool
 }
 
 func (w *rangeWriter) WriteHeader(status int) {
 	if status != http.StatusRequestedRangeNotSatisfiable {
+		if status == http.StatusPartialContent {
+			w.want(rangeEnd(w.Header()))
+		}
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
@@ -140,6 +194,15 @@ func (w *rangeWriter) WriteHeader(status int) {
 	for _, name := range []string{"Content-Disposition", "Content-Length", "Repr-Digest"} { // they are of the file
 		w.Header().Del(name)
 	}
+}
+
+// rangeEnd is the offset behind the range that is being answered; 0 when there are several, which are read one by one.
+func rangeEnd(h http.Header) int64 {
+	var first, last int64
+	if _, err := fmt.Sscanf(h.Get("Content-Range"), "bytes %d-%d/", &first, &last); err != nil {
+		return 0
+	}
+	return last + 1
 }
 
 func (w *rangeWriter) Write(p []byte) (int, error) {
@@ -178,6 +241,15 @@ func (f *watched) Seek(off int64, whence int) (int64, error) {
 		return 0, io.ErrClosedPipe
 	}
 	return f.file.Seek(off, whence)
+}
+
+// want tells a file that can make use of it that nothing will be read from an offset on.
+func (f *watched) want(end int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file, ok := f.file.(interface{ Want(end int64) }); ok {
+		file.Want(end)
+	}
 }
 
 func (f *watched) failed() error {
