@@ -60,7 +60,7 @@ func openWith(t *testing.T, st repo.Storage, o repo.Options) *repo.Repository {
 	return r
 }
 
-func mustOpen(t testing.TB, r *repo.Repository, n repo.Node) *repo.File {
+func openFile(t testing.TB, r *repo.Repository, n repo.Node) *repo.File {
 	t.Helper()
 	f, err := r.OpenFile(t.Context(), n)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	frames, ok := mustOpen(t, r, n).Frames(t.Context())
+	frames, ok := openFile(t, r, n).Frames(t.Context())
 	if !ok {
 		t.Fatal("no frames")
 	}
@@ -96,7 +96,7 @@ func TestFrames(t *testing.T) {
 	if rest, err := io.ReadAll(frames); err != nil || !bytes.Equal(rest, all[at:]) {
 		t.Errorf("from %d on: %d bytes, %v", at, len(rest), err)
 	}
-	empty := mustOpen(t, r, repo.Node{Name: "e", Type: "file", Content: []repo.ID{}})
+	empty := openFile(t, r, repo.Node{Name: "e", Type: "file", Content: []repo.ID{}})
 	if f, ok := empty.Frames(t.Context()); ok || f != nil && f.Close() != nil {
 		t.Error("frames of nothing")
 	}
@@ -127,7 +127,7 @@ func TestRangesUseTheCacheAndReadNoFurther(t *testing.T) {
 	st, r, n, data := mixed(t, repo.Options{})
 	part := func(off, length int) {
 		t.Helper()
-		f := mustOpen(t, r, n)
+		f := openFile(t, r, n)
 		defer f.Close()
 		if _, err := f.Seek(int64(off), io.SeekStart); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestRangesUseTheCacheAndReadNoFurther(t *testing.T) {
 		t.Errorf("7 MiB cost %d bytes", long)
 	}
 	whole := func() {
-		f := mustOpen(t, r, n)
+		f := openFile(t, r, n)
 		defer f.Close()
 		if got, err := io.ReadAll(struct{ io.Reader }{f}); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%d bytes, %v", len(got), err)
