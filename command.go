@@ -69,6 +69,8 @@ func addCommands(root *cobra.Command) {
 		listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(),
 		importCommand(),
+		forgetCommand(), pruneCommand(), deleteCommand(),
+		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),
 	)
 }
 

@@ -85,6 +85,11 @@ func (s *session) warnings(run backup.Run) {
 			s.note("warning: %s", printable(l.Text))
 		}
 	}
+	if run.Seen != nil {
+		for _, alarm := range run.Seen.Alarms {
+			s.note("alarm: %s", printable(alarm))
+		}
+	}
 }
 
 // runError is nil for a green run.
@@ -124,7 +129,7 @@ func summary(run backup.Run) string {
 		return fmt.Sprintf("ok, %s, %s", run.Summary, took)
 	}
 	hint := ""
-	if !run.ReadData {
+	if run.Kind == backup.KindCheck && !run.ReadData {
 		hint = " (--read-data reads them)"
 	}
 	return fmt.Sprintf("ok, %s%s, %s", run.Summary, hint, took)

@@ -18,6 +18,7 @@ type JobStatus struct {
 	Running    *Run           `json:"running,omitempty"`
 	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
 	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
+	Retention  *Retention     `json:"retention,omitempty"`
 }
 
 // SourceStatus is a source in a JobStatus.
@@ -56,7 +57,7 @@ func (s *Service) Job(ctx context.Context, name string) (JobStatus, error) {
 // jobStatus picks what concerns a job from runs, newest first.
 func jobStatus(c *setup, j Job, runs []Run) JobStatus {
 	r, _ := c.repository(j.To) // checked when it was attached
-	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Sources: make([]SourceStatus, len(j.Sources))}
+	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Retention: j.Retention, Sources: make([]SourceStatus, len(j.Sources))}
 	for i, s := range j.Sources {
 		status.Sources[i] = SourceStatus{s.Name, s.Kind}
 	}

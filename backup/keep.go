@@ -16,7 +16,7 @@ type KeepRequest struct {
 }
 
 // Keep starts a run that pins a snapshot, so that no retention removes it and no limit counts it, or undoes that, and
-// returns at once. The snapshot gets a new ID, which the run tells; its stable ID stays. ErrInvalid.
+// returns at once. The snapshot gets a new ID, which the run tells; its stable ID stays. ErrInvalid, ErrNotFound.
 func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, error) {
 	if q.Snapshot == "" || q.Snapshot == "latest" {
 		return Run{}, fmt.Errorf("%w: say which snapshot, by its ID", ErrInvalid)
@@ -25,8 +25,18 @@ func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, erro
 	if err != nil {
 		return Run{}, err
 	}
+	r, err := v.open(ctx, c, createNever)
+	if err != nil {
+		return Run{}, err
+	}
+	found, err := r.FindSnapshot(ctx, q.Snapshot, repo.SnapshotFilter{})
+	if err != nil {
+		return Run{}, err
+	}
+	q.Snapshot = found.StableID().String()
 	never := func(Run) bool { return false }
-	run, err := s.start(c, by, Run{Kind: KindKeep, Repository: v.name}, never, func(ctx context.Context, r *runner) error {
+	run := Run{Kind: KindKeep, Job: jobOf(found), Repository: v.name, Snapshot: found.ID.String()}
+	run, err = s.start(c, by, run, never, func(ctx context.Context, r *runner) error {
 		return keepRun{repositoryRun{r, v}}.do(ctx, q)
 	})
 	if err == nil {
@@ -63,7 +73,7 @@ func (k keepRun) do(ctx context.Context, q KeepRequest) error {
 			return err
 		}
 		k.update(func(run *Run) {
-			run.Job, run.Snapshot, run.Summary = jobOf(s), s.ID.String(), fmt.Sprintf("snapshot %s %s", s.ID.Short(), did)
+			run.Snapshot, run.Summary = s.ID.String(), fmt.Sprintf("snapshot %s %s", s.ID.Short(), did)
 		})
 		return nil
 	})

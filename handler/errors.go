@@ -48,6 +48,7 @@ var faults = []fault{
 	{"unsupported", http.StatusServiceUnavailable, []error{repo.ErrUnsupported}},
 	{"exists", http.StatusConflict, []error{repo.ErrExists}},
 	{"conflict", http.StatusConflict, []error{backup.ErrConflict, repo.ErrKeyNeeded, repo.ErrTooManyKeys}},
+	{"refused", http.StatusConflict, []error{backup.ErrRefused}},
 	{"ambiguous", http.StatusBadRequest, []error{repo.ErrAmbiguous}},
 	{"is_folder", http.StatusBadRequest, []error{repo.ErrIsFolder}},
 	{"not_folder", http.StatusBadRequest, []error{repo.ErrNotFolder}},

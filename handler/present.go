@@ -58,6 +58,9 @@ func pointed[T any](p *T, present func(T) T) *T {
 
 func presentRun(r backup.Run) backup.Run {
 	toUTC(&r.Created, &r.Started, &r.Ended)
+	if r.Removed != nil {
+		r.Removed = each(r.Removed, func(s backup.RemovedSnapshot) backup.RemovedSnapshot { toUTC(&s.Time); return s })
+	}
 	if r.Log != nil {
 		r.Log = each(r.Log, func(l backup.LogLine) backup.LogLine { toUTC(&l.Time); return l })
 	}

@@ -32,6 +32,13 @@ var (
 		"POST /repositories/{name}/check":     Admin,
 		"GET /health":                         Prober,
 
+		"GET /jobs/{job}/retention":       Viewer,
+		"POST /jobs/{job}/forget":         Admin,
+		"POST /snapshots/{id}/keep":       Operator,
+		"POST /snapshots/{id}/unkeep":     Operator,
+		"POST /snapshots/delete":          Admin,
+		"POST /repositories/{name}/prune": Admin,
+
 		"POST /repositories/{name}/kit/confirm":      Admin,
 		"GET /kit":                                   Root,
 		"GET /repositories/{name}/locks":             Viewer,

@@ -1,0 +1,278 @@
+package caddybackup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+func forgetCommand() *cobra.Command {
+	var q backup.ForgetRequest
+	var prune bool
+	cmd := &cobra.Command{
+		Use:   "forget [job...]",
+		Short: "Removes the snapshots that the retention of jobs does not keep",
+		Long: `Lists the snapshots of the jobs with what their retention says of each, and removes those that it does not keep.
+Without a name: all jobs that are enabled and have a retention. The space is freed by a prune.
+
+Nothing is removed when others removed snapshots since the last run, when a snapshot cannot be read, or when the clock
+is wrong.`,
+		RunE: action(func(ctx context.Context, s *session, jobs []string) error {
+			jobs, err := s.retained(ctx, jobs)
+			if err != nil {
+				return err
+			}
+			if q.DryRun {
+				return s.preview(ctx, jobs)
+			}
+			return s.forgetJobs(ctx, jobs, q, prune)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&q.DryRun, "dry-run", "n", false, "Only list what would be removed")
+	flags.BoolVar(&prune, "prune", false, "Free the space afterwards")
+	flags.BoolVar(&q.Confirm, "confirm", false, "Go on although more than half of a job's snapshots are to be removed")
+	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
+	return cmd
+}
+
+// retained names the jobs to forget: those given, or all that are enabled and have a retention.
+func (s *session) retained(ctx context.Context, names []string) ([]string, error) {
+	if len(names) > 0 {
+		return names, nil
+	}
+	jobs, err := s.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range jobs {
+		if j.Enabled && j.Retention != nil {
+			names = append(names, j.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, errors.New("no job has a retention, so nothing is ever removed: add a retention block to a job")
+	}
+	return names, nil
+}
+
+// preview shows what would be done, and fails when that would be refused.
+func (s *session) preview(ctx context.Context, jobs []string) error {
+	var reports []backup.RetentionReport
+	var refused error
+	for _, job := range jobs {
+		report, err := s.Retention(ctx, job)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, report)
+		if refused == nil && report.Refused != "" {
+			refused = errors.New(printable(report.Refused))
+		}
+	}
+	if s.json {
+		return errors.Join(s.printJSON(reports), refused)
+	}
+	for _, report := range reports {
+		if err := s.printRetention(report, "would be removed"); err != nil {
+			return err
+		}
+	}
+	return refused
+}
+
+func (s *session) printRetention(r backup.RetentionReport, removed string) error {
+	t := table{right: []int{2}}
+	t.row("ID", "TIME", "SIZE", "", "WHY")
+	for _, x := range r.Snapshots {
+		fate := "kept"
+		if !x.Kept {
+			fate = removed
+		}
+		t.row(short(x.ID), localTime(x.Time), size(x.Size), fate, printable(strings.Join(x.Reasons, ", ")))
+	}
+	if len(r.Snapshots) == 0 {
+		fmt.Fprintf(s.out, "%s: no snapshots\n", r.Job)
+		return nil
+	}
+	if err := t.write(s.out); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%s: %d kept, %d %s\n", r.Job, r.Keep, r.Remove, removed)
+	return nil
+}
+
+// forgetJobs goes through the jobs in turn; one that fails does not keep the others, but the prune.
+func (s *session) forgetJobs(ctx context.Context, jobs []string, q backup.ForgetRequest, prune bool) error {
+	var runs []backup.Run
+	var failures []error
+	var repositories []string
+	for _, job := range jobs {
+		q.Job = job
+		run, err := s.forgetJob(ctx, q)
+		if run.ID != "" {
+			runs = append(runs, run)
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			failures = append(failures, err)
+			if len(jobs) > 1 { // a single one is told at the end
+				s.note("%s: %v", job, err)
+			}
+		}
+		if !slices.Contains(repositories, run.Repository) {
+			repositories = append(repositories, run.Repository)
+		}
+	}
+	err := outcome(failures, len(jobs))
+	for _, r := range repositories {
+		if prune && err == nil {
+			var run backup.Run
+			run, err = s.prune(ctx, backup.PruneRequest{Repository: r, AcceptFewer: q.AcceptFewer})
+			runs = append(runs, run)
+		}
+	}
+	if s.json {
+		return errors.Join(s.printJSON(runs), err)
+	}
+	return err
+}
+
+func (s *session) forgetJob(ctx context.Context, q backup.ForgetRequest) (backup.Run, error) {
+	report, err := s.Retention(ctx, q.Job)
+	if err != nil {
+		return backup.Run{}, err
+	}
+	if !s.json && report.Retention != nil {
+		if err := s.printRetention(report, "to be removed"); err != nil {
+			return backup.Run{}, err
+		}
+	}
+	run, err := s.Forget(ctx, q)
+	if err == nil {
+		run, err = s.follow(ctx, run)
+	}
+	if err == nil && !s.json {
+		fmt.Fprintf(s.out, "%s: %s\n", q.Job, summary(run))
+	}
+	return run, err
+}
+
+func pruneCommand() *cobra.Command {
+	var q backup.PruneRequest
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Frees the space that no snapshot needs",
+		Long: `Deletes the data that no snapshot needs any more. Files of which only a part is unused are written anew without
+it, until at most the share of --max-unused of the repository is unused.`,
+		Args: cobra.NoArgs,
+		RunE: action(func(ctx context.Context, s *session, _ []string) error {
+			q.Repository = s.repository
+			run, err := s.prune(ctx, q)
+			if s.json && run.ID != "" {
+				return errors.Join(s.printJSON(run), err)
+			}
+			return err
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&q.DryRun, "dry-run", "n", false, "Only say what would be freed")
+	flags.StringVar(&q.MaxUnused, "max-unused", "", "Share of the repository that may stay unused, 5% by default; 0% for none, or unlimited")
+	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
+	return cmd
+}
+
+// prune prunes, waits, and tells.
+func (s *session) prune(ctx context.Context, q backup.PruneRequest) (backup.Run, error) {
+	run, err := s.Prune(ctx, q)
+	if err == nil {
+		run, err = s.follow(ctx, run)
+	}
+	if s.json {
+		return run, err
+	}
+	if run.Prune != nil {
+		for _, note := range run.Prune.Notes {
+			s.note("note: %s", printable(note))
+		}
+	}
+	if err == nil {
+		fmt.Fprintln(s.out, summary(run))
+	}
+	return run, err
+}
+
+func keepCommand(name, short string, pin bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   name + " <snapshot>...",
+		Short: short,
+		Long: short + `. A pinned snapshot is removed by no retention and counted by no limit; it bears the
+tag "keep", which restic honours with forget --keep-tag keep.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
+			var runs []backup.Run
+			for _, id := range snapshots {
+				run, err := s.Keep(ctx, backup.KeepRequest{Repository: s.repository, Snapshot: id, Keep: pin})
+				if err == nil {
+					run, err = s.follow(ctx, run)
+				}
+				if err != nil {
+					return err
+				}
+				if runs = append(runs, run); !s.json {
+					fmt.Fprintln(s.out, summary(run))
+				}
+			}
+			if s.json {
+				return s.printJSON(runs)
+			}
+			return nil
+		}),
+	}
+}
+
+func deleteCommand() *cobra.Command {
+	var q backup.DeleteRequest
+	cmd := &cobra.Command{
+		Use:   "delete <snapshot>...",
+		Short: "Deletes single snapshots",
+		Long: `Deletes single snapshots, named by their IDs or the beginnings of them. One that cannot be deleted does not keep
+the others: pinned ones, those of other programs, and the last good one of a job. The space is freed by a prune.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
+			q.Repository, q.Snapshots = s.repository, snapshots
+			run, err := s.Delete(ctx, q)
+			if err != nil {
+				return err
+			}
+			run, err = s.follow(ctx, run)
+			s.printRemoved(run)
+			return s.report(run, err)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&q.DryRun, "dry-run", "n", false, "Only list what would be deleted")
+	flags.BoolVar(&q.Confirm, "confirm", false, "Delete the last good snapshot of a job, too")
+	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
+	return cmd
+}
+
+func (s *session) printRemoved(run backup.Run) {
+	verb := "deleted"
+	if run.DryRun {
+		verb = "would be deleted"
+	}
+	for _, x := range run.Removed {
+		if !s.json {
+			fmt.Fprintf(s.out, "%s: %s of %s, made %s\n", verb, short(x.ID), printable(x.Job), localTime(x.Time))
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package handler
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+func presentRetention(r backup.RetentionReport) backup.RetentionReport {
+	r.Snapshots = each(r.Snapshots, func(s backup.RetainedSnapshot) backup.RetainedSnapshot {
+		s.Snapshot = presentSnapshot(s.Snapshot)
+		return s
+	})
+	return r
+}
+
+func (a *API) retention(c *call) error {
+	report, err := c.service.Retention(c.r.Context(), c.r.PathValue("job"))
+	return c.answer(presentRetention(report), err)
+}
+
+func (a *API) forget(c *call) error {
+	var q backup.ForgetRequest
+	if err := c.decode(&q); err != nil {
+		return err
+	}
+	q.Job = c.r.PathValue("job")
+	run, err := c.service.Forget(c.r.Context(), c.by(), q)
+	return c.answerAs(http.StatusAccepted, presentRun(run), withRun(err, run))
+}
+
+func (a *API) deleteSnapshots(c *call) error {
+	var q backup.DeleteRequest
+	if err := c.decode(&q); err != nil {
+		return err
+	}
+	q.Repository = cmp.Or(q.Repository, c.query("repository"))
+	run, err := c.service.Delete(c.r.Context(), c.by(), q)
+	return c.answerAs(http.StatusAccepted, presentRun(run), err)
+}
+
+// keep pins the snapshot of the address, or undoes that.
+func (a *API) keep(pin bool) func(*call) error {
+	return func(c *call) error {
+		run, err := c.keep(pin)
+		return c.answerAs(http.StatusAccepted, presentRun(run), err)
+	}
+}
+
+func (c *call) keep(pin bool) (backup.Run, error) {
+	return c.service.Keep(c.r.Context(), c.by(), backup.KeepRequest{Repository: c.query("repository"), Snapshot: c.id(), Keep: pin})
+}
+
+func (a *API) prune(c *call) error {
+	var q backup.PruneRequest
+	if err := c.decode(&q); err != nil {
+		return err
+	}
+	q.Repository = c.repositoryName()
+	run, err := c.service.Prune(c.r.Context(), c.by(), q)
+	return c.answerAs(http.StatusAccepted, presentRun(run), withRun(err, run))
+}
+
+// Retention says what Forget would do to the snapshots of a job now.
+func (c *Client) Retention(ctx context.Context, job string) (out backup.RetentionReport, err error) {
+	err = c.get(ctx, join("jobs", job, "retention"), nil, &out)
+	return out, err
+}
+
+// Forget starts to remove what the retention of a job does not keep.
+func (c *Client) Forget(ctx context.Context, q backup.ForgetRequest) (out backup.Run, err error) {
+	err = c.post(ctx, join("jobs", q.Job, "forget"), q, &out)
+	return out, err
+}
+
+// Delete starts to delete single snapshots.
+func (c *Client) Delete(ctx context.Context, q backup.DeleteRequest) (out backup.Run, err error) {
+	err = c.post(ctx, "snapshots/delete", q, &out)
+	return out, err
+}
+
+// Keep starts to pin a snapshot, or to undo that.
+func (c *Client) Keep(ctx context.Context, q backup.KeepRequest) (out backup.Run, err error) {
+	do := "unkeep"
+	if q.Keep {
+		do = "keep"
+	}
+	err = c.ask(ctx, http.MethodPost, join("snapshots", q.Snapshot, do), query("repository", q.Repository), nil, &out)
+	return out, err
+}
+
+// Prune starts to free the space in a repository that no snapshot needs.
+func (c *Client) Prune(ctx context.Context, q backup.PruneRequest) (out backup.Run, err error) {
+	err = c.post(ctx, ofRepository(q.Repository, "prune"), q, &out)
+	return out, err
+}
