@@ -67,7 +67,7 @@ func addCommands(root *cobra.Command) {
 	root.AddCommand(
 		initCommand(), runCommand(), checkCommand(), restoreCommand(),
 		listCommand(), showCommand(), lsCommand(), catCommand(),
-		keyCommand(), unlockCommand(), kitCommand(),
+		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),

@@ -18,14 +18,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
-// lockBy takes a lock as another program would, which is not given up.
-func lockBy(t *testing.T, st repo.Storage, exclusive bool, o repo.Options) {
-	t.Helper()
-	r := must(repo.Open(t.Context(), st, []byte(backuptest.Password), o))(t)
-	l := must(r.Lock(t.Context(), exclusive))(t)
-	t.Cleanup(func() { l.Unlock() })
-}
-
 // killedRestic has restic lock the repository and kills it.
 func killedRestic(t *testing.T, dir string) {
 	t.Helper()

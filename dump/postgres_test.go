@@ -104,6 +104,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("while written to", func(t *testing.T) { testPostgresWhileWrittenTo(t, pg) })
 	t.Run("secrets", func(t *testing.T) { testPostgresSecrets(t, pg) })
 	t.Run("messages", func(t *testing.T) { testPostgresMessages(t, pg) })
+	t.Run("examined", func(t *testing.T) { testPostgresExamined(t, pg) })
 	t.Run("faulty programs", func(t *testing.T) { testPostgresFaultyPrograms(t, pg) })
 	t.Run("failed restores", func(t *testing.T) { testPostgresFailedRestores(t, pg) })
 	t.Run("server stops", func(t *testing.T) { testPostgresServerStops(t, pg) }) // the last one: it stays stopped

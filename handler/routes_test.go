@@ -41,6 +41,7 @@ var (
 
 		"POST /repositories/{name}/kit/confirm":      Admin,
 		"GET /kit":                                   Root,
+		"POST /doctor":                               Admin,
 		"GET /repositories/{name}/locks":             Viewer,
 		"POST /repositories/{name}/unlock":           Admin,
 		"GET /repositories/{name}/keys":              Root,

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -24,13 +25,19 @@ type Local struct {
 	synced sync.Map // folders, by path, whose own entry in their parent is known to be durable
 }
 
-var _ repo.Storage = (*Local)(nil)
+var (
+	_ repo.Storage       = (*Local)(nil)
+	_ backup.SpaceTeller = (*Local)(nil)
+)
 
 // NewLocal returns the storage in the folder root, an absolute path. It touches nothing.
 func NewLocal(root string) *Local { return &Local{root: filepath.Clean(root)} }
 
 // Location is the folder's path.
 func (l *Local) Location() string { return l.root }
+
+// FreeSpace is how many bytes can still be written into the folder, or where it will be made.
+func (l *Local) FreeSpace(context.Context) (int64, bool) { return backup.FreeSpace(l.root) }
 
 // Put implements repo.Storage.
 func (l *Local) Put(ctx context.Context, name string, data []byte) error {

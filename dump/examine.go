@@ -1,0 +1,93 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/fsnode"
+)
+
+// What the sources look at before a run, so that a person learns of it in the daytime.
+
+func diagnosis(level backup.Level, format string, args ...any) backup.Diagnosis {
+	return backup.Diagnosis{Level: level, Text: fmt.Sprintf(format, args...)}
+}
+
+func failing(err error) []backup.Diagnosis {
+	return []backup.Diagnosis{{Level: backup.LevelError, Text: err.Error()}}
+}
+
+// Examine looks whether the program is there and can be started. It does not start it.
+func (c *Command) Examine(context.Context, *backup.Task) []backup.Diagnosis {
+	path, err := findProgram(c.Command[0])
+	if err != nil {
+		return failing(err)
+	}
+	if c.Dir != "" {
+		if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
+			return failing(fmt.Errorf("working folder %s is not there or cannot be entered by user %s", c.Dir, userName()))
+		}
+	}
+	return []backup.Diagnosis{diagnosis(backup.LevelOK, "program %s is there", path)}
+}
+
+// Examine looks whether the folder is there and can be read.
+func (f *Files) Examine(context.Context, *backup.Task) []backup.Diagnosis {
+	n, err := fsnode.Peek(f.folder)
+	switch {
+	case err != nil:
+		return failing(err)
+	case n == 0:
+		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "folder %s is empty: is a disk not mounted?", f.folder)}
+	}
+	return []backup.Diagnosis{diagnosis(backup.LevelOK, "folder %s can be read", f.folder)}
+}
+
+// Examine opens the database as a dump does, and reads what it says of itself. Whether it is whole, the dump proves.
+func (s *SQLite) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
+	list, err := s.examine(ctx)
+	if err != nil {
+		return failing(sqliteError(ctx, s.path, err))
+	}
+	return list
+}
+
+func (s *SQLite) examine(ctx context.Context) ([]backup.Diagnosis, error) {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file: give the path of the database's file")
+	}
+	_, err = os.Stat(s.OwnFiles()[2])
+	unused := err != nil
+	c, err := openSQLite(s.path, "rw")
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	snap, err := c.begin(ctx, s.busyTimeout())
+	if err != nil {
+		return nil, err
+	}
+	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "SQLite %s opens %s, %s, journal mode %s", snap.version, s.path,
+		humanize.IBytes(uint64(snap.size())), snap.journalMode)}
+	for _, text := range snap.concerns(s.path, info, unused) {
+		list = append(list, diagnosis(backup.LevelNote, "%s", text))
+	}
+	return list, nil
+}
+
+// Interface guards
+var (
+	_ backup.Examiner = (*Command)(nil)
+	_ backup.Examiner = (*Files)(nil)
+	_ backup.Examiner = (*SQLite)(nil)
+	_ backup.Examiner = (*Postgres)(nil)
+)
