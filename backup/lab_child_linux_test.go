@@ -191,17 +191,21 @@ func (c *labChild) removed(run backup.Run, err error) error {
 	return err
 }
 
-// any picks a snapshot of the job, but not the newest; "" when there is no other.
-func (c *labChild) any(ctx context.Context) (id string, err error) {
+// any picks a snapshot of the job that may go, but not the newest; "" when there is none.
+func (c *labChild) any(ctx context.Context, may func(backup.Snapshot) bool) (id string, err error) {
 	list, err := c.Snapshots(ctx, backup.SnapshotQuery{Job: "shop"})
 	if err != nil || len(list.Snapshots) < 2 {
 		return "", err
 	}
-	return list.Snapshots[1+c.rng.IntN(len(list.Snapshots)-1)].ID, nil
+	old := slices.DeleteFunc(list.Snapshots[1:], func(s backup.Snapshot) bool { return !may(s) })
+	if len(old) == 0 {
+		return "", nil
+	}
+	return old[c.rng.IntN(len(old))].ID, nil
 }
 
 func (c *labChild) delete(ctx context.Context) error {
-	id, err := c.any(ctx)
+	id, err := c.any(ctx, func(s backup.Snapshot) bool { return !slices.Contains(s.Tags, "keep") })
 	if err != nil || id == "" {
 		return err
 	}
@@ -211,7 +215,7 @@ func (c *labChild) delete(ctx context.Context) error {
 
 // pin pins a snapshot, or undoes that.
 func (c *labChild) pin(ctx context.Context) error {
-	id, err := c.any(ctx)
+	id, err := c.any(ctx, func(backup.Snapshot) bool { return true })
 	if err != nil || id == "" {
 		return err
 	}
