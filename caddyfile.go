@@ -51,6 +51,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			to <repository>
 //			timeout <duration>
 //			enabled on|off
+//			retention {
+//				<see unmarshalRetention>
+//			}
 //		}
 //	}
 //

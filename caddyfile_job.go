@@ -52,7 +52,9 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "timeout":
 		return j.unmarshalTimeout(d)
 	case "enabled":
-		return j.unmarshalEnabled(d)
+		return unmarshalSwitch(d, &j.Disabled)
+	case "retention":
+		return j.unmarshalRetention(d)
 	}
 	return strangeWord(d, inJob)
 }
@@ -112,17 +114,5 @@ func (j *Job) unmarshalTimeout(d *caddyfile.Dispenser) error {
 		return d.Errf("bad timeout value '%s': must be more than 0", text)
 	}
 	j.Timeout = caddy.Duration(timeout)
-	return nil
-}
-
-func (j *Job) unmarshalEnabled(d *caddyfile.Dispenser) error {
-	var text string
-	if err := unmarshalValue(d, &text); err != nil {
-		return err
-	}
-	if text != "on" && text != "off" {
-		return d.Errf("bad enabled value '%s': must be on or off", text)
-	}
-	j.Disabled = text == "off"
 	return nil
 }

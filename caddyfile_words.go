@@ -13,6 +13,7 @@ const (
 	inBackup     home = "the global backup block"
 	inRepository home = "a repository block"
 	inJob        home = "a job block"
+	inRetention  home = "the retention block of a job"
 	inSite       home = "the backup directive of a site"
 )
 
@@ -53,6 +54,22 @@ var homes = map[string][]home{
 	"after":           {inJob},
 	"notify":          {inJob},
 	"mail_to":         {inJob},
+
+	"last":           {inRetention},
+	"hourly":         {inRetention},
+	"daily":          {inRetention},
+	"weekly":         {inRetention},
+	"monthly":        {inRetention},
+	"yearly":         {inRetention},
+	"within":         {inRetention},
+	"within_hourly":  {inRetention},
+	"within_daily":   {inRetention},
+	"within_weekly":  {inRetention},
+	"within_monthly": {inRetention},
+	"within_yearly":  {inRetention},
+	"tag":            {inRetention},
+	"limit":          {inRetention},
+	"auto":           {inRetention},
 
 	"admin":            {inSite},
 	"operator":         {inSite},

@@ -131,7 +131,7 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		if j == nil {
 			return fmt.Errorf("job %d is null", i)
 		}
-		job := backup.Job{Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled}
+		job := backup.Job{Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention}
 		for k, s := range j.Sources {
 			if s == nil {
 				return fmt.Errorf("job %s: source %d is null", j.Name, k)

@@ -78,6 +78,9 @@ type Job struct {
 	// How long a run may take before it is ended. Default: 24h.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
+	// Which snapshots of the job stay. Default: all.
+	Retention *backup.Retention `json:"retention,omitempty"`
+
 	// Whether the job is left out when all jobs are run. By name it still can be.
 	Disabled bool `json:"disabled,omitempty"`
 }

@@ -79,6 +79,11 @@ func (a *App) validateJob(j backup.Job) error {
 	if j.Timeout < 0 {
 		return fmt.Errorf("timeout %s is negative: leave it out for the default, %s", j.Timeout, backup.DefaultTimeout)
 	}
+	if j.Retention != nil {
+		if err := j.Retention.Check(); err != nil {
+			return err
+		}
+	}
 	names := make([]string, len(a.config.Repositories))
 	for i, r := range a.config.Repositories {
 		names[i] = r.Name
