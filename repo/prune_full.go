@@ -14,8 +14,6 @@ import (
 // Packs are never deleted while an index lists them, however full the disk is: after a crash a backup could count on what
 // is gone.
 func (p *pruner) dropOnly(ctx context.Context, w *written, full error) error {
-	p.note("the disk is full (%v): packs were not written anew, only those deleted that hold nothing that is needed; "+
-		"prune once more for the rest", full)
 	if err := p.takeBack(ctx, w); err != nil {
 		return errors.Join(full, err)
 	}
@@ -37,6 +35,7 @@ func (p *pruner) dropOnly(ctx context.Context, w *written, full error) error {
 			return err
 		}
 	}
+	p.note("the disk was full: only packs were deleted that hold nothing that is needed; prune once more for the rest")
 	return p.live.LoadIndex(ctx)
 }
 
