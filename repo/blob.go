@@ -13,7 +13,7 @@ func (r *Repository) readBlob(ctx context.Context, t BlobType, id ID, dst []byte
 
 // readBlobAs is readBlob for any form.
 func (r *Repository) readBlobAs(ctx context.Context, f form, t BlobType, id ID, dst []byte, s *scratch) ([]byte, error) {
-	copies := r.index.copies(t, id)
+	copies := r.places(t, id)
 	if len(copies) == 0 {
 		return nil, fmt.Errorf("%s %s is in no index: %w", t, id.Short(), ErrDamaged)
 	}

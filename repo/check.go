@@ -78,7 +78,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (*CheckReport, e
 	c := &checker{
 		opt: o, report: &CheckReport{Problems: []Problem{}},
 		// Nothing that memory holds is trusted: a damaged index file or snapshot could hide behind it.
-		repo: &Repository{storage: r.storage, key: r.key, config: r.config, opt: r.opt, index: newIndex()},
+		repo: newRepository(r.storage, r.key, r.config, r.opt),
 	}
 	for _, step := range []func(context.Context) error{c.keys, c.snapshots, c.index, c.packs, c.trees, c.data} {
 		if err := step(ctx); err != nil {

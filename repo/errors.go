@@ -15,6 +15,7 @@ var (
 	ErrLocked        = errors.New("repository is locked")      // wraps into *LockedError
 	ErrLockLost      = errors.New("repository lock was lost")  // the own lock vanished or could not be refreshed in time
 	ErrDamaged       = errors.New("damaged")                   // stored bytes are not what they must be
+	ErrIndex         = fmt.Errorf("index is %w", ErrDamaged)   // index files are; RepairIndex makes them anew
 	ErrUnsupported   = errors.New("unsupported")               // a repository version or key type that we do not know
 	ErrNotFound      = errors.New("not found")                 // no such snapshot or path
 	ErrAmbiguous     = errors.New("ambiguous")                 // a prefix fits several snapshots

@@ -132,6 +132,7 @@ func (r *Repository) loadIndex(ctx context.Context, look func(file ID, list *ind
 	if err == nil && vanished(state.files, load.listed) {
 		// Entries do not tell which file they came from. Somebody has pruned, so nearly all is new anyway.
 		state = &indexState{}
+		r.rescued.forget()
 		list, load, err = r.loadIndexFiles(ctx, nil, look)
 	}
 	if err != nil {
@@ -146,7 +147,7 @@ func (r *Repository) loadIndex(ctx context.Context, look func(file ID, list *ind
 		x.state.Store(&indexState{files, pushSegment(state.segments, list)})
 	}
 	if len(load.bad) > 0 {
-		return fmt.Errorf("%w; the packs still tell what is in them: repair the index, for instance with: restic rebuild-index", load.bad)
+		return fmt.Errorf("%w: %w; the packs still tell what is in them: repair the index", ErrIndex, load.bad)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 )
 
@@ -74,12 +73,7 @@ func (r *Repository) saveIndex(ctx context.Context, packs map[ID][]packedBlob) (
 
 // splitPacks distributes packs over index files that are not too large, each whole in one of them.
 func splitPacks(packs map[ID][]packedBlob) [][]ID {
-	ids := make([]ID, 0, len(packs))
-	for id := range packs {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b ID) int { return compareIDs(&a, &b) })
-	return splitList(ids, func(id ID) int { return len(packs[id]) })
+	return splitList(sortedKeys(packs), func(id ID) int { return len(packs[id]) })
 }
 
 // splitList cuts a list of packs, that have so many blobs, into one for each index file.

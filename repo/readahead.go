@@ -30,11 +30,10 @@ const (
 
 // plan gathers a batch from a blob on, of at most limit bytes (but one blob at least).
 func (f *File) plan(blob int, limit int64) batch {
-	x := f.repo.index
-	at, _ := x.lookup(DataBlob, f.blobs[blob])
+	at, _ := f.repo.find(DataBlob, f.blobs[blob])
 	b := batch{first: blob, behind: blob + 1, at: at, sealed: int64(at.Length), size: f.length(blob)}
 	for ; b.behind < len(f.blobs); b.behind++ {
-		next, ok := x.lookup(DataBlob, f.blobs[b.behind])
+		next, ok := f.repo.find(DataBlob, f.blobs[b.behind])
 		adjacent := ok && next.Pack == at.Pack && int64(next.Offset) == int64(at.Offset)+b.sealed
 		if !adjacent || int64(b.size+f.length(b.behind)) > limit {
 			break
@@ -69,7 +68,7 @@ func (f *File) open(ctx context.Context, b batch) ([]byte, error) {
 	data := r.buffers.get(b.size + decoderSlack)
 	sealed, err := r.storage.Get(ctx, packName(b.at.Pack), int64(b.at.Offset), b.sealed)
 	for i := b.first; i < b.behind; i++ {
-		at, ok := r.index.lookup(DataBlob, f.blobs[i])
+		at, ok := r.find(DataBlob, f.blobs[i])
 		var opened []byte
 		if err == nil && ok && int(at.Length) <= len(sealed) && at.Pack == b.at.Pack {
 			opened, err = f.form.open(r, data, at.packedBlob, sealed[:at.Length], s)

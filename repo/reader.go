@@ -69,7 +69,7 @@ func (r *Repository) OpenFile(ctx context.Context, n Node) (*File, error) {
 func (r *Repository) newFile(ctx context.Context, form form, blobs []ID) *File {
 	f := &File{repo: r, form: form, blobs: blobs, ends: make([]int64, len(blobs)), next: -1}
 	for i, id := range blobs {
-		l, _ := r.index.lookup(DataBlob, id)
+		l, _ := r.find(DataBlob, id)
 		f.wanted += int64(form.length(l.packedBlob))
 		f.ends[i] = f.wanted
 	}

@@ -101,6 +101,7 @@ type Repository struct {
 	key       *masterKey
 	config    Config
 	index     *index
+	rescued   rescue // beside the index, for readers
 	opt       Options
 	codecs    codecs
 	snapshots snapshotCache
@@ -220,7 +221,7 @@ func Open(ctx context.Context, st Storage, password []byte, o Options) (*Reposit
 }
 
 func newRepository(st Storage, key *masterKey, config Config, o Options) *Repository {
-	return &Repository{storage: st, key: key, config: config, index: newIndex(), opt: o,
+	return &Repository{storage: st, key: key, config: config, index: newIndex(), rescued: rescue{index: newIndex()}, opt: o,
 		memory: newReadMemory(o.ReadMemory), cache: blobCache{limit: int(o.CacheSize)}}
 }
 

@@ -25,19 +25,25 @@ func (r *Repository) LoadTree(ctx context.Context, id ID) ([]Node, error) {
 	return nodes, nil
 }
 
-// ensureIndexed reloads the index once when a blob is not in it: somebody else may have written it since. Damaged index
-// files matter only when they may be the ones that listed it.
+// ensureIndexed reloads the index once when a blob is not in it: somebody else may have written it since. Then packs that
+// no index lists are asked themselves. Damaged index files matter only when they may be the ones that listed it.
 func (r *Repository) ensureIndexed(ctx context.Context, t BlobType, ids ...ID) error {
 	if _, ok := r.firstUnindexed(t, ids); ok {
 		return nil
 	}
 	loadErr := r.LoadIndex(ctx)
+	if _, ok := r.firstUnindexed(t, ids); ok {
+		return nil
+	}
+	rescueErr := r.rescueBlobs(ctx)
 	id, ok := r.firstUnindexed(t, ids)
 	switch {
 	case ok:
 		return nil
 	case loadErr != nil:
 		return loadErr
+	case rescueErr != nil:
+		return rescueErr
 	}
 	return fmt.Errorf("%s %s is in no index: %w", t, id.Short(), ErrDamaged)
 }
@@ -45,7 +51,7 @@ func (r *Repository) ensureIndexed(ctx context.Context, t BlobType, ids ...ID) e
 // firstUnindexed finds a blob that is in no index; ok when there is none.
 func (r *Repository) firstUnindexed(t BlobType, ids []ID) (missing ID, ok bool) {
 	for _, id := range ids {
-		if _, found := r.index.lookup(t, id); !found {
+		if _, found := r.find(t, id); !found {
 			return id, false
 		}
 	}

@@ -131,16 +131,7 @@ func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
 	if err != nil {
 		w.fail(err)
 	}
-	w.drain()
-	w.data.flush()
-	w.trees.flush()
-	if err := w.saveIndex(w.ctx); err != nil {
-		w.fail(err)
-	}
-	if w.ctx.Err() != nil {
-		return Snapshot{}, context.Cause(w.ctx)
-	}
-	if err := w.lock.verify(w.ctx); err != nil {
+	if err := w.settle(); err != nil {
 		return Snapshot{}, err
 	}
 	s.Tree, s.Summary = tree, w.summary(s.Summary)
@@ -149,9 +140,47 @@ func (w *Writer) Commit(s Snapshot) (Snapshot, error) {
 		w.fail(err)
 		return Snapshot{}, err
 	}
+	w.finished()
+	return s, nil
+}
+
+// finished ends the writer after everything went well.
+func (w *Writer) finished() {
 	w.committed = true
 	w.cancel(errWriterDone)
-	return s, nil
+}
+
+// settle has all blobs durable and indexed, under a lock that still holds. Nothing can be written afterwards but a
+// snapshot.
+func (w *Writer) settle() error {
+	w.drain()
+	w.data.flush()
+	w.trees.flush()
+	if err := w.saveIndex(w.ctx); err != nil {
+		w.fail(err)
+	}
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	return w.lock.verify(w.ctx)
+}
+
+// storeBytes stores data as one blob, and returns when it is in a pack, or known.
+func (w *Writer) storeBytes(t BlobType, data []byte) (ID, error) {
+	c, err := w.newChunk(append(w.repo.buffers.get(len(data)+decoderSlack), data...))
+	if err != nil {
+		return ID{}, err
+	}
+	var id ID
+	var stored sync.WaitGroup
+	if err := w.submit(job{typ: t, chunk: c, id: &id, done: &stored}); err != nil {
+		return ID{}, err
+	}
+	stored.Wait()
+	if w.ctx.Err() != nil {
+		return ID{}, context.Cause(w.ctx)
+	}
+	return id, nil
 }
 
 // Abort stops all work and waits for it, at most as long as the storage takes to notice; after Commit it does nothing.

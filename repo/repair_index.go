@@ -1,0 +1,349 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// RepairIndexOptions choose how much of the index is doubted.
+type RepairIndexOptions struct {
+	ReadAll bool // read the headers of all packs, not only of those that the index says nothing sure about
+	DryRun  bool // find out and report, change nothing
+
+	// Readable keeps every index file that can be read, right or not: only the others are replaced, and packs that no index
+	// lists are added. It is what can be done without anybody looking, since nothing is lost by it.
+	Readable bool
+}
+
+// IndexRepair is what a repair of the index did; with DryRun, what it would do.
+type IndexRepair struct {
+	DryRun       bool `json:"dry_run"`
+	FilesDamaged int  `json:"files_damaged"` // index files that cannot be read
+	FilesWritten int  `json:"files_written"`
+	FilesDeleted int  `json:"files_deleted"`
+	HeadersRead  int  `json:"headers_read"`
+	Packs        int  `json:"packs"` // that the index lists now
+
+	Found   []ID          `json:"found,omitempty"`   // packs that no index listed, and which are now
+	Missing []ID          `json:"missing,omitempty"` // packs that were listed and are gone
+	Changed []ID          `json:"changed,omitempty"` // packs of which the index said something else than they do
+	Damaged []DamagedPack `json:"damaged,omitempty"`
+}
+
+// DamagedPack is a pack that holds other bytes than it should. It is listed no more, and left where it is.
+type DamagedPack struct {
+	ID    ID     `json:"id"`
+	Text  string `json:"text"`  // what is wrong
+	Whole int    `json:"whole"` // blobs in it that are whole; they were stored again where they lie nowhere else
+	Lost  int    `json:"lost"`  // blobs in it that are not
+}
+
+// Clean reports whether there was nothing to do.
+func (x *IndexRepair) Clean() bool { return x.FilesWritten == 0 && x.FilesDeleted == 0 }
+
+// RepairIndex makes the index say what the packs say, under an exclusive lock. It keeps the index files that are right, and
+// reads just the headers of packs that they say nothing sure about. Packs that are damaged, or that Distrust was told of, are
+// read: what is whole in them is stored again, and then the index does not list them any more, so that what is lost is in no
+// index: RepairSnapshots can tell by that. The packs themselves stay.
+//
+// New packs and index files are durable before an old index file goes; a crash leaves packs that are listed twice at the
+// most, and the next repair goes on.
+func (r *Repository) RepairIndex(ctx context.Context, lock *Lock, o RepairIndexOptions) (*IndexRepair, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	ctx, stop, err := r.exclusively(ctx, lock)
+	if err != nil {
+		return nil, fmt.Errorf("cannot repair the index%s: %w", r.at(), err)
+	}
+	defer stop()
+	x := &indexRepair{repo: r, opt: o, report: &IndexRepair{DryRun: o.DryRun}}
+	for _, step := range []func(context.Context) error{x.load, x.readPacks, x.examine} {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("cannot repair the index%s: %w", r.at(), err)
+		}
+	}
+	x.plan()
+	if o.DryRun || x.report.Clean() && len(x.saved) == 0 {
+		return x.report, nil
+	}
+	if err := x.apply(ctx, lock); err != nil {
+		return nil, fmt.Errorf("cannot repair the index%s: %w", r.at(), err)
+	}
+	return x.report, r.LoadIndex(ctx)
+}
+
+// indexRepair is a repair under way.
+type indexRepair struct {
+	repo   *Repository
+	opt    RepairIndexOptions
+	report *IndexRepair
+
+	files    map[ID]map[ID][]packedBlob // what each readable index file lists
+	bad      []ID                       // index files that cannot be read
+	listed   map[ID][]packedBlob        // what they say together
+	disagree map[ID]bool                // packs about which they do not say the same
+	sizes    map[ID]int64               // of the packs in the storage
+
+	packs map[ID][]packedBlob // what the packs hold, as far as they are sound: what the index must say
+	doubt map[ID]doubt        // packs that may be damaged
+	saved []location          // blobs of damaged packs that are whole
+
+	replaced []ID                // index files that go
+	unlisted map[ID][]packedBlob // packs that the files which stay do not list
+}
+
+// doubt is why a pack may be damaged, and what it should hold.
+type doubt struct {
+	blobs []packedBlob
+	why   error // nil: a check said so; its header is sound
+}
+
+// load reads all index files, each by itself, and lists the packs.
+func (x *indexRepair) load(ctx context.Context) error {
+	r := x.repo
+	load, err := loadFiles(ctx, r, "index", func(ID, FileInfo) bool { return true },
+		func(_ ID, _ FileInfo, text []byte) (map[ID][]packedBlob, error) {
+			list, err := decodeIndex(text, r.config.Version)
+			if err != nil {
+				return nil, err
+			}
+			return list.byPack(), nil
+		})
+	if err != nil {
+		return err
+	}
+	x.files = load.fresh
+	for id := range load.listed {
+		if load.fresh[id] == nil {
+			x.bad = append(x.bad, id)
+		}
+	}
+	x.report.FilesDamaged = len(x.bad)
+	x.listed, x.disagree = map[ID][]packedBlob{}, map[ID]bool{}
+	for _, packs := range x.files {
+		for id, blobs := range packs {
+			known, twice := x.listed[id]
+			if twice && !equalBlobs(known, blobs) {
+				x.disagree[id] = true
+				blobs = sortBlobs(slices.Concat(known, blobs))
+			}
+			x.listed[id] = blobs
+		}
+	}
+	if x.sizes, err = r.listPacks(ctx); err != nil {
+		return err
+	}
+	if len(x.sizes) == 0 && len(x.listed) > 0 {
+		return fmt.Errorf("the index lists %d packs and there is not one in data: bring them back, or is a disk not mounted?", len(x.listed))
+	}
+	return x.confirmMissing(ctx)
+}
+
+// confirmMissing asks for each pack that is listed and was not found: a listing that leaves files out must not make the index
+// forget them.
+func (x *indexRepair) confirmMissing(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(loads)
+	for id := range x.listed {
+		if _, there := x.sizes[id]; there {
+			continue
+		}
+		x.report.Missing = append(x.report.Missing, id)
+		group.Go(func() error {
+			_, err := x.repo.storage.Get(ctx, packName(id), 0, 0)
+			switch {
+			case err == nil:
+				return fmt.Errorf("the storage does not list pack %s, but has it; nothing was changed", id)
+			case errors.Is(err, fs.ErrNotExist):
+				return nil
+			}
+			return err
+		})
+	}
+	sortIDs(x.report.Missing)
+	return group.Wait()
+}
+
+// readPacks finds out what each pack holds: from the index where that is beyond doubt, else from the pack's header.
+func (x *indexRepair) readPacks(ctx context.Context) error {
+	x.packs, x.doubt = map[ID][]packedBlob{}, map[ID]doubt{}
+	distrusted := map[ID]bool{}
+	for _, id := range x.repo.Distrusted() {
+		distrusted[id] = true
+	}
+	ask := map[ID]int64{}
+	for id, size := range x.sizes {
+		blobs, listed := x.listed[id]
+		sure := listed && (x.opt.Readable || !x.disagree[id] && sound(blobs, size) && !distrusted[id] && !x.opt.ReadAll)
+		if sure {
+			x.packs[id] = blobs
+		} else {
+			ask[id] = size
+		}
+	}
+	headers, err := x.repo.readHeaders(ctx, ask)
+	if err != nil {
+		return err
+	}
+	x.report.HeadersRead = len(headers)
+	for id := range ask {
+		h, there := headers[id]
+		blobs, listed := x.listed[id]
+		switch {
+		case !there:
+			x.report.Missing = append(x.report.Missing, id)
+		case h.err != nil:
+			x.doubt[id] = doubt{blobs, h.err}
+		case distrusted[id]:
+			x.doubt[id] = doubt{h.blobs, nil}
+		default:
+			x.packs[id] = h.blobs
+			if !listed {
+				x.report.Found = append(x.report.Found, id)
+			} else if x.disagree[id] || !equalBlobs(blobs, h.blobs) {
+				x.report.Changed = append(x.report.Changed, id)
+			}
+		}
+	}
+	for _, list := range [][]ID{x.report.Missing, x.report.Found, x.report.Changed} {
+		sortIDs(list)
+	}
+	return nil
+}
+
+// sound reports whether what an index says of a pack fits the pack's size, without gaps.
+func sound(blobs []packedBlob, size int64) bool {
+	end := uint32(0)
+	for _, b := range blobs {
+		if b.Offset != end {
+			return false
+		}
+		end += b.Length
+	}
+	return len(blobs) > 0 && packSize(blobs) == size
+}
+
+// examine reads the packs in doubt. Those that are whole after all are sound.
+func (x *indexRepair) examine(ctx context.Context) error {
+	s := x.repo.borrowScratch()
+	defer x.repo.returnScratch(s)
+	for id, d := range x.doubt {
+		bad := DamagedPack{ID: id, Text: "a check found it damaged"}
+		if d.why != nil {
+			bad.Text = d.why.Error()
+		}
+		var whole []location
+		for _, b := range d.blobs {
+			err := twice(func() error {
+				sealed, err := x.repo.storage.Get(ctx, packName(id), int64(b.Offset), int64(b.Length))
+				if err == nil {
+					_, err = x.repo.openBlob(s.plain[:0], b, sealed, s)
+				}
+				return err
+			})
+			switch {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err == nil:
+				whole = append(whole, location{id, b})
+				bad.Whole++
+			case damagedOrGone(err):
+				bad.Lost++
+			default:
+				return fmt.Errorf("pack %s: %w", id, err)
+			}
+		}
+		if d.why == nil && bad.Lost == 0 {
+			x.packs[id] = d.blobs
+			if _, listed := x.listed[id]; !listed {
+				x.report.Found = append(x.report.Found, id)
+			}
+			continue
+		}
+		x.report.Damaged = append(x.report.Damaged, bad)
+		x.saved = append(x.saved, whole...)
+	}
+	slices.SortFunc(x.report.Damaged, func(a, b DamagedPack) int { return compareIDs(&a.ID, &b.ID) })
+	sortIDs(x.report.Found)
+	return nil
+}
+
+// plan decides which index files stay: those that are right in all they say, and list no pack that one before lists too.
+func (x *indexRepair) plan() {
+	covered := map[ID]bool{}
+	for _, file := range sortedKeys(x.files) {
+		if !x.opt.Readable && !x.keeps(file, covered) {
+			x.replaced = append(x.replaced, file)
+			continue
+		}
+		for id := range x.files[file] {
+			covered[id] = true
+		}
+	}
+	x.replaced = append(x.replaced, x.bad...)
+	x.unlisted = map[ID][]packedBlob{}
+	for id, blobs := range x.packs {
+		if !covered[id] {
+			x.unlisted[id] = blobs
+		}
+	}
+	held := map[blobKey]bool{}
+	if len(x.saved) > 0 {
+		for _, blobs := range x.packs {
+			for _, b := range blobs {
+				held[blobKey{b.Type, b.ID}] = true
+			}
+		}
+	}
+	x.saved = slices.DeleteFunc(x.saved, func(l location) bool {
+		k := blobKey{l.Type, l.ID}
+		again := held[k]
+		held[k] = true
+		return again
+	})
+	x.report.Packs, x.report.FilesDeleted = len(x.packs), len(x.replaced)
+	x.report.FilesWritten = len(splitPacks(x.unlisted))
+}
+
+// keeps reports whether everything that an index file says is right.
+func (x *indexRepair) keeps(file ID, covered map[ID]bool) bool {
+	for id, blobs := range x.files[file] {
+		if sure, ok := x.packs[id]; !ok || covered[id] || !equalBlobs(sure, blobs) {
+			return false
+		}
+	}
+	return len(x.files[file]) > 0 // one of nothing is no use
+}
+
+func sortIDs(ids []ID) { slices.SortFunc(ids, func(a, b ID) int { return compareIDs(&a, &b) }) }
+
+func sortedKeys[V any](m map[ID]V) []ID {
+	ids := make([]ID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	sortIDs(ids)
+	return ids
+}
+
+// twice does something again that found stored bytes damaged or gone. A repair gives them up then, and should not do so
+// because a storage or a cable was wrong once.
+func twice(read func() error) error {
+	err := read()
+	if err != nil && damagedOrGone(err) {
+		err = read()
+	}
+	return err
+}
+
+// damagedOrGone tells stored bytes that are wrong from a storage that cannot be asked.
+func damagedOrGone(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF)
+}
