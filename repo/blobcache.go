@@ -62,7 +62,7 @@ func (r *Repository) cachedBlob(ctx context.Context, t BlobType, id ID) ([]byte,
 	if plain := r.cache.get(key); plain != nil {
 		return plain, nil
 	}
-	at, _ := r.index.lookup(t, id)
+	at, _ := r.find(t, id)
 	s := r.borrowScratch()
 	defer r.returnScratch(s)
 	plain, err := r.readBlob(ctx, t, id, make([]byte, 0, at.guess()), s)

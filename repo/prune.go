@@ -95,7 +95,7 @@ func (r *Repository) Prune(ctx context.Context, lock *Lock, o PruneOptions) (*Pr
 	p := &pruner{
 		live: r, lock: lock, opt: o,
 		// Nothing that memory holds is trusted: a damaged index file or snapshot could hide behind it.
-		repo:   &Repository{storage: r.storage, key: r.key, config: r.config, opt: r.opt, index: newIndex()},
+		repo:   newRepository(r.storage, r.key, r.config, r.opt),
 		report: &PruneReport{DryRun: o.DryRun, Notes: []string{}},
 	}
 	if err := p.makePlan(ctx); err != nil {
