@@ -92,6 +92,13 @@ type FolderSource interface {
 	Root(p Part) (repo.Node, error)
 }
 
+// FolderRestorer is a FolderSource that can rebuild itself from its folders.
+type FolderRestorer interface {
+	FolderSource
+	// RestoreFolder is Restore for a folder of a snapshot in r.
+	RestoreFolder(ctx context.Context, p Part, r *repo.Repository, folder repo.Node, place string, t *Task) error
+}
+
 // Verifier is a Source that can judge a dump of its kind that it did not make itself.
 type Verifier interface {
 	// Verify reads a dump to the end of r. It returns nil only for one that is whole; Facts.Checked says how that was found

@@ -19,7 +19,10 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 	if err != nil {
 		return err
 	}
-	if part.Folder || node.Type != "file" {
+	if part.Folder {
+		return x.folderThroughSource(ctx, node, part, source)
+	}
+	if node.Type != "file" {
 		return fmt.Errorf("%w: %s is a folder: restore it into a target", ErrInvalid, full)
 	}
 	x.total = part.Size
@@ -41,6 +44,30 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 		return err
 	}
 	x.log.Info("restored "+part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size, "sha256", part.SHA256)
+	return nil
+}
+
+// folderThroughSource is throughSource for a part that is a folder.
+func (x *restoreRun) folderThroughSource(ctx context.Context, node repo.Node, part *ManifestPart, source NamedSource) error {
+	to, ok := source.Source.(FolderRestorer)
+	if !ok || node.Subtree == nil {
+		return fmt.Errorf("%w: %s is a folder: restore it into a target", ErrInvalid, part.Name)
+	}
+	if tree := node.Subtree.String(); tree != part.Tree {
+		return fmt.Errorf("%s has the tree %s, the manifest says %s: %w", part.Name, tree, part.Tree, repo.ErrDamaged)
+	}
+	if err := x.preflight(ctx, []repo.Node{node}); err != nil {
+		return err
+	}
+	x.setStep("restoring " + part.Name + " into " + x.request.Place)
+	err := x.guard(ctx, "restore of "+part.Name, func() error {
+		return to.RestoreFolder(ctx, Part{Name: part.Name, Folder: true}, x.repo, node, x.request.Place, x.task())
+	})
+	if err != nil {
+		return fmt.Errorf("source %s: %w", source.Name, err)
+	}
+	x.done.Store(x.total)
+	x.log.Info("restored "+part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size)
 	return nil
 }
 

@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"silent": scriptSilent,
 			"flip":   scriptFlip,
 			"nobody": scriptNobody,
+			"served": scriptServed,
 		},
 	})
 }
