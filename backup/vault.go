@@ -303,3 +303,9 @@ func (l *liveStorage) List(ctx context.Context, dir string) iter.Seq2[repo.FileI
 func (l *liveStorage) Delete(ctx context.Context, name string) error {
 	return (*l.to.Load()).Delete(ctx, name)
 }
+
+// Release implements repo.Reserver, where the storage does.
+func (l *liveStorage) Release() bool {
+	reserver, ok := (*l.to.Load()).(repo.Reserver)
+	return ok && reserver.Release()
+}

@@ -24,6 +24,9 @@ func (p *pruner) dropOnly(ctx context.Context, w *written, full error) error {
 	if len(changes) == 0 {
 		return full
 	}
+	if reserver, ok := p.live.storage.(Reserver); ok {
+		reserver.Release() // the new index comes before the old one goes
+	}
 	for _, change := range changes {
 		if err := p.relist(ctx, change.list, new(written)); err != nil {
 			return err

@@ -36,3 +36,9 @@ type FileInfo struct {
 	// storage can be compared with each other.
 	ModTime time.Time
 }
+
+// Reserver is a Storage that keeps a little space for the day on which there is none left.
+type Reserver interface {
+	// Release gives it up, for what has to be stored before anything can be deleted. False: there is none.
+	Release() bool
+}

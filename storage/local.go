@@ -46,13 +46,15 @@ func (l *Local) Put(ctx context.Context, name string, data []byte) error {
 		return err
 	}
 	err = l.writeDurably(ctx, p, data)
-	if l.useReserve(name, err) {
+	if l.makesRoom(name, err) {
 		err = l.writeDurably(ctx, p, data)
 	}
 	if err != nil {
 		return fmt.Errorf("store %s: %w", name, l.explain(err))
 	}
-	l.keepReserve(name)
+	if isLock(name) {
+		l.keepReserves()
+	}
 	return nil
 }
 
@@ -95,7 +97,9 @@ func (l *Local) Delete(ctx context.Context, name string) error {
 	if err := deleteDurably(ctx, p); err != nil {
 		return fmt.Errorf("delete %s: %w", name, l.explain(err))
 	}
-	l.keepReserve(name)
+	if isLock(name) {
+		l.keepReserves()
+	}
 	return nil
 }
 
