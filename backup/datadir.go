@@ -112,9 +112,15 @@ func createFile(path string, data []byte, mode fs.FileMode) error {
 	return writeFile(path, data, mode, publish)
 }
 
-// replaceFile writes a file durably in the place of the one that is there: a crash leaves the old one or the new one.
+// replaceFile writes a file durably in the place of the one that is there: a crash leaves the old one or the new one. It
+// keeps its owner: root may do this for the user of a server, who must be able to read it.
 func replaceFile(path string, data []byte, mode fs.FileMode) error {
-	return writeFile(path, data, mode, os.Rename)
+	return writeFile(path, data, mode, func(temp, path string) error {
+		if err := keepOwner(temp, path); err != nil {
+			return fmt.Errorf("the owner of %s cannot be kept: run this as that user, or as root: %w", path, err)
+		}
+		return os.Rename(temp, path)
+	})
 }
 
 // writeFile writes a file under another name and has give it its own.

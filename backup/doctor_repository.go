@@ -159,8 +159,7 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 			"put the right one into the configuration")))
 	}
 	if v.changed.Load() != nil {
-		found = append(found, warning("the password was changed, and the configuration still has the old one: write the new one %s and reload",
-			v.passwordPlace()))
+		found = append(found, warning("the password was changed, and the configuration still has the old one: %s", v.newInConfig()))
 	}
 	return found
 }

@@ -172,8 +172,8 @@ func (k keyRun) changePassword(l *repo.Lock, r *repo.Repository, password []byte
 		return "", err
 	}
 	if kept == "" {
-		k.log.Warn("the configuration still has the old password: write the new one "+v.passwordPlace()+" and reload, before the "+
-			"server is started again", "repository", v.name)
+		k.log.Warn("the configuration still has the old password, with which nothing opens after the next start: "+v.newInConfig(),
+			"repository", v.name)
 		return fmt.Sprintf("the password was changed, the new key is %s", id.Short()), nil
 	}
 	k.log.Warn("save a copy of the new password elsewhere: without it no backup can be read", "file", kept)
@@ -201,10 +201,14 @@ func (v *vault) adopting(password *[]byte) (adopt func() error, file string, err
 	return func() error { return replaceFile(file, append(bytes.Clone(*password), '\n'), 0o600) }, file, nil
 }
 
-// passwordPlace says where the configured password is kept: "into the file …".
-func (v *vault) passwordPlace() string {
-	if v.passwordFrom == "" {
-		return "into the configuration (password)"
+// newInConfig says how the configuration gets to know a new password. Without force Caddy reloads no configuration that
+// reads the same.
+func (v *vault) newInConfig() string {
+	switch {
+	case strings.HasPrefix(v.passwordFrom, "the environment"):
+		return "put the new one into " + v.passwordFrom + ", and restart the server"
+	case v.passwordFrom == "":
+		return "write the new one there, and run: caddy reload --force"
 	}
-	return "into " + v.passwordFrom
+	return "write the new one into " + v.passwordFrom + ", and run: caddy reload --force"
 }

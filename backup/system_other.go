@@ -17,6 +17,8 @@ func processExists(int) bool { return true }
 
 func syncDir(string) error { return nil }
 
+func keepOwner(string, string) error { return nil }
+
 func device(string) (uint64, bool) { return 0, false }
 
 func freeSpace(string) (int64, bool) { return 0, false }

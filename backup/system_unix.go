@@ -34,6 +34,18 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// keepOwner gives a file the owner of another one.
+func keepOwner(path, of string) error {
+	var have, want unix.Stat_t
+	if err := errors.Join(unix.Stat(path, &have), unix.Stat(of, &want)); err != nil {
+		return err
+	}
+	if have.Uid == want.Uid {
+		return nil
+	}
+	return os.Chown(path, int(want.Uid), int(want.Gid))
+}
+
 // device numbers the file system of an existing path.
 func device(path string) (uint64, bool) {
 	var st unix.Stat_t
