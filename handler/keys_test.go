@@ -20,7 +20,9 @@ const canaryPassword = "canary-9d2e-new-password"
 // TestClientOfKeys changes the keys over the API; the new password is in no answer and in no log.
 func TestClientOfKeys(t *testing.T) {
 	var log bytes.Buffer
-	env := newEnv(t, func(c *backup.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})) })
+	env := newEnv(t, func(c *backup.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	var answers recorder
 	c := &Client{Base: "http://standalone/", HTTP: &http.Client{Transport: InProcess(answers.tap(adminAPI(env.Service)))}}
 	ctx := t.Context()
