@@ -68,21 +68,6 @@ func (a *Accel) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return a.serve(w, r, answer.header)
 }
 
-// from lets next answer. Where it was told that enough was written, an error, or the panic with which reverse_proxy ends
-// a copy that failed, is what was asked for.
-func (w *accelWriter) from(next caddyhttp.Handler, r *http.Request) (err error) {
-	defer func() {
-		if !w.enough {
-			return
-		}
-		err = nil
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
-			panic(p)
-		}
-	}()
-	return next.ServeHTTP(w, r)
-}
-
 var (
 	_ caddy.Provisioner           = (*Accel)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Accel)(nil)

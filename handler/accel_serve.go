@@ -47,7 +47,8 @@ func (a *Accel) logRefused(r *http.Request, status int, err error) {
 	if status >= 500 {
 		level = slog.LevelError
 	}
-	a.log.Log(r.Context(), level, "the application named a file that cannot be sent", "uri", r.RequestURI, "status", status, "error", err)
+	// Without the query: it may hold what is nobody's to read, and logs of accesses have filters for it.
+	a.log.Log(r.Context(), level, "the application named a file that cannot be sent", "request", r.URL.Path, "status", status, "error", err)
 }
 
 // errAccel is all that clients are told: error pages may show its text.
@@ -74,7 +75,7 @@ func (a *Accel) send(w http.ResponseWriter, r *http.Request, t target) error {
 	}
 	defer content.close()
 	return content.serve(w, r, func(err error) {
-		a.log.Error("download broken off", "uri", r.RequestURI, "path", t.path, "error", err)
+		a.log.Error("download broken off", "request", r.URL.Path, "path", t.path, "error", err)
 	})
 }
 

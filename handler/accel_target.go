@@ -24,34 +24,26 @@ var errTarget = fmt.Errorf("%w: nothing is served for this header", backup.ErrNo
 
 // target finds out what the headers of an answer name. X-Accel-Redirect counts when both are there.
 func (a *Accel) target(h http.Header) (target, error) {
-	name, values := redirectHeader, h.Values(redirectHeader)
-	if values == nil {
-		name, values = sendfileHeader, h.Values(sendfileHeader)
+	name, values, parse := redirectHeader, h.Values(redirectHeader), a.parseRedirect
+	if len(values) == 0 {
+		name, values, parse = sendfileHeader, h.Values(sendfileHeader), a.parseSendfile
 	}
-	t, err := a.parse(name, values)
+	if len(values) != 1 {
+		return target{}, fmt.Errorf("%w: %s is there %d times", errTarget, name, len(values))
+	}
+	value := values[0]
+	if name == redirectHeader {
+		value, _, _ = strings.Cut(value, "?") // a query, as in nginx; in a name it is written %3F
+	}
+	path, err := accelPath(value)
+	var t target
+	if err == nil {
+		t, err = parse(path)
+	}
 	if err != nil {
-		return target{}, fmt.Errorf("%w: %s %q: %w", errTarget, name, values, err)
+		return target{}, fmt.Errorf("%w: %s %q %w", errTarget, name, value, err)
 	}
 	return t, nil
-}
-
-func (a *Accel) parse(header string, values []string) (target, error) {
-	if len(values) != 1 {
-		return target{}, errors.New("is there more than once")
-	}
-	if header == sendfileHeader {
-		path, err := accelPath(values[0])
-		if err != nil {
-			return target{}, err
-		}
-		return a.parseSendfile(path)
-	}
-	value, _, _ := strings.Cut(values[0], "?") // a query, as in nginx; in a name it is written %3F
-	path, err := accelPath(value)
-	if err != nil {
-		return target{}, err
-	}
-	return a.parseRedirect(path)
 }
 
 func (a *Accel) parseRedirect(path string) (target, error) {

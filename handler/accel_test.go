@@ -311,7 +311,10 @@ func TestAccelRefuses(t *testing.T) {
 		try("X-Sendfile", value)
 	}
 	try("X-Accel-Redirect", "/_protected/plain.txt", "X-Accel-Redirect", "/_protected/in")
-	try("X-Accel-Redirect", "/_protected/nosuch", "X-Sendfile", w.root+"/plain.txt")
+	try("X-Accel-Redirect", "/_protected/nosuch?token="+secret, "X-Sendfile", w.root+"/plain.txt")
+	if strings.Contains(w.log(), "x=1") || strings.Contains(w.log(), secret) {
+		t.Errorf("the log shows queries:\n%s", w.log())
+	}
 }
 
 // A file that should be there and cannot be read is a fault of the server.

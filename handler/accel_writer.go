@@ -45,6 +45,21 @@ func (w *accelWriter) discard(n int64) error {
 	return nil
 }
 
+// from lets next answer. Where it was told that enough was written, an error, or the panic with which reverse_proxy ends
+// a copy that failed, is what was asked for.
+func (w *accelWriter) from(next caddyhttp.Handler, r *http.Request) (err error) {
+	defer func() {
+		if !w.enough {
+			return
+		}
+		err = nil
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
+	return next.ServeHTTP(w, r)
+}
+
 // WriteHeader passes informational answers on and decides about the first final one. 101 is final: what follows is no
 // HTTP any more.
 func (w *accelWriter) WriteHeader(status int) {
@@ -154,7 +169,7 @@ func begins(name, prefix string) bool {
 }
 
 // namesFile reports whether an answer hands a file over.
-func namesFile(h http.Header) bool { return h[redirectHeader] != nil || h[sendfileHeader] != nil }
+func namesFile(h http.Header) bool { return len(h[redirectHeader])+len(h[sendfileHeader]) > 0 }
 
 // stripAccel takes those headers away, as trailers and from the announcement of trailers too.
 func stripAccel(h http.Header) {
