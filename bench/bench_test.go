@@ -28,16 +28,40 @@ func TestDump(t *testing.T) {
 	}
 }
 
+// TestSeries: a day changes a little of the day before, always the same.
+func TestSeries(t *testing.T) {
+	const size = 64 << 18
+	day := func(n int) []byte {
+		var b bytes.Buffer
+		if err := writeDayOf(&b, size, n); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	zero, ten := bytes.SplitAfter(day(0), []byte("COPY ")), bytes.SplitAfter(day(10), []byte("COPY "))
+	changed := 0
+	for i := range zero {
+		if !bytes.Equal(zero[i], ten[i]) {
+			changed++
+		}
+	}
+	if len(zero) != 65 || len(zero) != len(ten) || changed < 4 || changed > 25 || !bytes.Equal(day(10), day(10)) {
+		t.Errorf("%d parts, %d of them others after ten days", len(zero), changed)
+	}
+}
+
 func TestReport(t *testing.T) {
 	both := func(theirs, mine time.Duration) [2][]cost {
 		return [2][]cost{{{theirs, theirs, 100 << 20}}, {{mine, mine, 50 << 20}}}
 	}
-	c := &contest{rounds: 1, stored: [2]int64{100, 90}, costs: map[step][2][]cost{
+	c := &contest{rounds: 1, series: 32 << 20, stored: [2]int64{100, 90}, costs: map[step][2][]cost{
 		first: both(4*time.Second, 2*time.Second), again: both(2*time.Second, time.Second), giving: both(time.Second, time.Second),
+		thinning: both(2*time.Second, time.Second),
 	}}
 	text := c.report(1 << 30)
 	for _, want := range []string{
-		"1.0 GiB of SQL text", "| first backup, wall | 4.00 s | 2.00 s | 0.50 (0.50 - 0.50) | <= 0.72 |",
+		"1.0 GiB of SQL text, in the series 32 MiB a day", "| prune of 30 dumps to 7, wall | 2.00 s | 1.00 s | 0.50 (0.50 - 0.50) | <= 0.60 |",
+		"| first backup, wall | 4.00 s | 2.00 s | 0.50 (0.50 - 0.50) | <= 0.72 |",
 		"| restore to stdout, wall | 1.00 s | 1.00 s | 1.00 (1.00 - 1.00) | <= 0.35, missed |",
 		"| first backup, peak memory above idle | 100 MiB | 50 MiB |", "| stored after the first | 100 B | 90 B | 0.90 | <= 0.97 |",
 	} {

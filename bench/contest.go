@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,7 @@ type contest struct {
 	dump   string // the stream, in a file that stays in the page cache
 	sum    [32]byte
 	rounds int
+	series int64              // size of each dump of the series
 	costs  map[step][2][]cost // by side
 	stored [2]int64           // bytes of the repositories after the first backup
 	idle   [2]int64           // resident memory of the programs when they do nothing, bytes
@@ -34,12 +36,13 @@ const (
 type step string
 
 const (
-	first  step = "first backup"
-	again  step = "the same again"
-	giving step = "restore to stdout"
+	first    step = "first backup"
+	again    step = "the same again"
+	giving   step = "restore to stdout"
+	thinning step = "prune of 30 dumps to 7"
 )
 
-var steps = []step{first, again, giving}
+var steps = []step{first, again, giving, thinning}
 
 // cost is what a process took from its start to its end.
 type cost struct {
@@ -65,11 +68,14 @@ func (c *contest) generate(size int64) error {
 func (c *contest) run(ctx context.Context) error {
 	c.costs = map[step][2][]cost{}
 	for side := range 2 {
-		cmd := c.command(ctx, side, "idle")
+		cmd := c.command(ctx, side, "idle", "")
 		if err := cmd.Run(); err != nil {
 			return err
 		}
 		c.idle[side] = peakOf(cmd)
+	}
+	if err := c.prepareSeries(ctx); err != nil {
+		return err
 	}
 	for round := range c.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, c.rounds)
@@ -82,18 +88,16 @@ func (c *contest) run(ctx context.Context) error {
 
 // round takes every step on both sides, with fresh repositories. The side that goes first changes with the round.
 func (c *contest) round(ctx context.Context, round int) error {
-	defer os.RemoveAll(c.repository(restic))
-	defer os.RemoveAll(c.repository(us))
-	defer os.RemoveAll(filepath.Join(c.dir, "cache"))
 	for side := range 2 {
-		if out, err := c.command(ctx, side, "init").CombinedOutput(); err != nil {
-			return fmt.Errorf("init: %w: %s", err, out)
+		defer removeRepository(c.repository(side))
+		if err := c.quietly(ctx, side, "init", c.repository(side)); err != nil {
+			return err
 		}
 	}
 	for _, s := range steps {
 		for i := range 2 {
 			side := (i + round) % 2
-			cost, err := c.measure(ctx, side, s)
+			cost, err := c.take(ctx, side, s, round == 0)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", [2]string{"restic", "ours"}[side], s, err)
 			}
@@ -116,42 +120,64 @@ func (c *contest) repository(side int) string {
 }
 
 // command is one step of one side as a process.
-func (c *contest) command(ctx context.Context, side int, verb string) *exec.Cmd {
+func (c *contest) command(ctx context.Context, side int, verb, repository string) *exec.Cmd {
 	if side == us {
 		self, err := os.Executable()
 		if err != nil {
 			self = os.Args[0]
 		}
-		return exec.CommandContext(ctx, self, "ours", verb, c.repository(us))
+		return exec.CommandContext(ctx, self, "ours", verb, repository)
 	}
 	args := map[string][]string{
 		"init":    {"init"},
 		"backup":  {"backup", "--quiet", "--stdin", "--stdin-filename", "dump.sql"},
 		"restore": {"dump", "latest", "dump.sql"},
+		"forget":  {"forget", "--quiet", "--keep-last", strconv.Itoa(dumpsKept)},
+		"prune":   {"prune", "--quiet", "--max-unused", "0"},
+		"check":   {"check", "--quiet", "--read-data"},
 		"idle":    {"version"},
 	}[verb]
-	return resticOn(ctx, c.repository(restic), filepath.Join(c.dir, "cache"), args...)
-}
-
-func resticOn(ctx context.Context, repository, cache string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "restic", args...)
-	cmd.Env = append(os.Environ(), "RESTIC_REPOSITORY="+repository, "RESTIC_PASSWORD="+password, "RESTIC_CACHE_DIR="+cache)
+	cmd.Env = append(os.Environ(), "RESTIC_REPOSITORY="+repository, "RESTIC_PASSWORD="+password, "RESTIC_CACHE_DIR="+repository+cacheSuffix)
 	return cmd
 }
 
-// measure runs one step. Standard input is the dump's file, standard output is nothing that takes time.
-func (c *contest) measure(ctx context.Context, side int, s step) (cost, error) {
-	verb := "backup"
-	if s == giving {
-		verb = "restore"
+// restic keeps its cache beside the repository.
+const cacheSuffix = "-cache"
+
+func removeRepository(dir string) {
+	os.RemoveAll(dir)
+	os.RemoveAll(dir + cacheSuffix)
+}
+
+// quietly runs a step that is not measured.
+func (c *contest) quietly(ctx context.Context, side int, verb, repository string) error {
+	if out, err := c.command(ctx, side, verb, repository).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", verb, err, out)
 	}
-	cmd := c.command(ctx, side, verb)
-	in, err := os.Open(c.dump)
-	if err != nil {
-		return cost{}, err
+	return nil
+}
+
+// take takes one step.
+func (c *contest) take(ctx context.Context, side int, s step, prove bool) (cost, error) {
+	switch s {
+	case giving:
+		return c.measure(ctx, side, "restore", c.repository(side))
+	case thinning:
+		return c.thin(ctx, side, prove)
 	}
-	defer in.Close()
+	return c.measure(ctx, side, "backup", c.repository(side))
+}
+
+// measure runs one command. Standard input of a backup is the dump's file, standard output is nothing that takes time.
+func (c *contest) measure(ctx context.Context, side int, verb, repository string) (cost, error) {
+	cmd := c.command(ctx, side, verb, repository)
 	if verb == "backup" {
+		in, err := os.Open(c.dump)
+		if err != nil {
+			return cost{}, err
+		}
+		defer in.Close()
 		cmd.Stdin = in
 	}
 	cmd.Stderr = os.Stderr
@@ -174,7 +200,7 @@ func peakOf(cmd *exec.Cmd) int64 { return cmd.ProcessState.SysUsage().(*syscall.
 // whole, all data read.
 func (c *contest) prove(ctx context.Context) error {
 	h := sha256.New()
-	cmd := c.command(ctx, us, "restore")
+	cmd := c.command(ctx, us, "restore", c.repository(us))
 	cmd.Stdout, cmd.Stderr = h, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err
@@ -182,11 +208,7 @@ func (c *contest) prove(ctx context.Context) error {
 	if [32]byte(h.Sum(nil)) != c.sum {
 		return fmt.Errorf("what we restored is not the dump")
 	}
-	out, err := resticOn(ctx, c.repository(us), filepath.Join(c.dir, "cache"), "check", "--read-data").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("restic check of our repository: %w: %s", err, out)
-	}
-	return nil
+	return c.quietly(ctx, restic, "check", c.repository(us))
 }
 
 // treeSize is the sum of all files' sizes below a folder.

@@ -1,5 +1,5 @@
 // Command bench measures us beside restic, on the same stream, in the same run, one after the other: a first backup of
-// an SQL dump from standard input, the same again, and the restore to standard output. It prints a table of medians and
+// an SQL dump from standard input, the same again, the restore to standard output, and the prune of a series of dumps. It prints a table of medians and
 // ratios, and puts it into bench/README.md when told so.
 //
 //	go run ./bench -out bench/README.md
@@ -34,7 +34,7 @@ func main() {
 func bench(ctx context.Context) error {
 	size := flag.String("size", "1GiB", "size of the dump")
 	rounds := flag.Int("rounds", 5, "how often each step is measured")
-	dir := flag.String("dir", os.TempDir(), "where the dump and the repositories lie meanwhile: twice the size is needed")
+	dir := flag.String("dir", os.TempDir(), "where the dump and the repositories lie meanwhile: four times the size is needed")
 	out := flag.String("out", "", "file between whose markers the table is written; none: standard output only")
 	flag.Parse()
 	bytes, err := humanize.ParseBytes(*size)
@@ -46,7 +46,7 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	b := &contest{dir: scratch, dump: filepath.Join(scratch, "dump.sql"), rounds: *rounds}
+	b := &contest{dir: scratch, dump: filepath.Join(scratch, "dump.sql"), rounds: *rounds, series: int64(bytes) / 32}
 	if err := b.generate(int64(bytes)); err != nil {
 		return err
 	}

@@ -28,17 +28,23 @@ func ours(ctx context.Context, verb, dir string) error {
 	if err != nil {
 		return err
 	}
-	lock, err := r.Lock(ctx, false)
+	lock, err := r.Lock(ctx, verb == "forget" || verb == "prune")
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
+	if verb == "prune" {
+		_, err := r.Prune(ctx, lock, repo.PruneOptions{MaxUnused: repo.NoUnused})
+		return err
+	}
 	if err := r.LoadIndex(lock.Context()); err != nil {
 		return err
 	}
 	switch verb {
 	case "backup":
 		return backUp(r, lock)
+	case "forget":
+		return forget(lock.Context(), r, lock)
 	case "restore":
 		return restore(lock.Context(), r)
 	}
@@ -66,6 +72,20 @@ func backUp(r *repo.Repository, lock *repo.Lock) error {
 		return err
 	}
 	_, err = w.Commit(repo.Snapshot{Time: now, Paths: []string{"/dump.sql"}, Hostname: "bench"})
+	return err
+}
+
+// forget leaves the last dumps of the series.
+func forget(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
+	all, err := r.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []repo.ID
+	for _, s := range all[min(dumpsKept, len(all)):] {
+		ids = append(ids, s.ID)
+	}
+	_, err = r.Forget(ctx, lock, ids)
 	return err
 }
 

@@ -33,6 +33,9 @@ var quantities = []quantity{
 	{giving, "wall", wall, seconds, 0.35},
 	{giving, "CPU", cpu, seconds, 0},
 	{giving, "peak memory above idle", peak, mebibytes, 0.9},
+	{thinning, "wall", wall, seconds, 0.6},
+	{thinning, "CPU", cpu, seconds, 0},
+	{thinning, "peak memory above idle", peak, mebibytes, 0},
 }
 
 func wall(c cost) float64 { return c.wall.Seconds() }
@@ -45,7 +48,7 @@ func mebibytes(v float64) string { return fmt.Sprintf("%.0f MiB", v/(1<<20)) }
 // report is the table in Markdown, with the machine that it was measured on.
 func (c *contest) report(size int64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s of SQL text, medians of %d rounds, %s.\n%s, %d cores, %s; %s. Idle, restic takes %s of memory and our program %s.\n\n", humanize.IBytes(uint64(size)),
+	fmt.Fprintf(&b, "%s of SQL text, in the series %s a day, medians of %d rounds, %s.\n%s, %d cores, %s; %s. Idle, restic takes %s of memory and our program %s.\n\n", humanize.IBytes(uint64(size)), humanize.IBytes(uint64(c.series)),
 		c.rounds, time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.Version(), resticVersion(),
 		mebibytes(float64(c.idle[restic])), mebibytes(float64(c.idle[us])))
 	b.WriteString("| measure | restic | ours | ratio (lowest - highest round) | owed |\n|---|--:|--:|--:|--:|\n")

@@ -22,6 +22,25 @@ func writeDump(w io.Writer, size int64) error {
 	return d.w.Flush() // which also tells of an error of an earlier write
 }
 
+// writeDayOf writes the dump of a day of a series: a table in parts of 256 KiB, of which one in fifty changes each day.
+func writeDayOf(w io.Writer, size int64, day int) error {
+	const part = 256 << 10
+	d := &dump{w: bufio.NewWriterSize(w, 1<<20)}
+	d.w.WriteString(head)
+	for n := range uint64(max(1, size/part)) {
+		changed := uint64(0) // the last day on which it did
+		for e := range uint64(day) {
+			if rand.New(rand.NewPCG(n, e)).IntN(50) == 0 {
+				changed = e + 1
+			}
+		}
+		d.rng = rand.New(rand.NewPCG(n, 1000+changed))
+		d.table(fmt.Sprintf("orders_%d", n), "id, customer_id, placed, status, total, reference, note", part, d.order)
+	}
+	d.w.WriteString(tail)
+	return d.w.Flush()
+}
+
 const (
 	head = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.18\n-- Dumped by pg_dump version 15.18\n\n" +
 		"SET statement_timeout = 0;\nSET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n"
