@@ -21,10 +21,17 @@ type computed struct {
 	write  func(io.Writer) error
 }
 
-// take makes frames the content, whose length is known.
+// take makes frames the content, whose length is known. Frames that are cut off between two of them look whole to
+// programs that see only the file, so that what is cut off ends with the beginning of another.
 func (a *computed) take(frames *repo.File) {
 	a.size = frames.Size()
-	a.write = func(w io.Writer) error { return archive.WriteFile(w, archive.Raw, frames) }
+	a.write = func(w io.Writer) error {
+		err := archive.WriteFile(w, archive.Raw, frames)
+		if err != nil {
+			_, _ = w.Write([]byte{0x28, 0xB5, 0x2F, 0xFD}) // the magic number of a frame
+		}
+		return err
+	}
 }
 
 // serve is as offer.serve.
@@ -41,7 +48,7 @@ func (a *computed) serve(w http.ResponseWriter, r *http.Request, failed func(err
 		out.start()
 		return nil
 	}
-	buffer := bufio.NewWriterSize(out, 64<<10) // so that what is wrong at the beginning is still answered as an error
+	buffer := bufio.NewWriterSize(out, 16<<10) // so that what is wrong at the beginning is still answered as an error
 	err := a.write(buffer)
 	if err == nil {
 		err = buffer.Flush()
@@ -55,6 +62,8 @@ func (a *computed) serve(w http.ResponseWriter, r *http.Request, failed func(err
 		panic(http.ErrAbortHandler)
 	default:
 		failed(err)
+		_ = buffer.Flush() // all that was good, and what spoils the rest
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 	return nil

@@ -13,7 +13,7 @@ type batch struct {
 	size          int    // bytes that leave
 	cached        bool   // to be looked for in the cache, and kept there
 	data          []byte // what leaves
-	held          int64  // bytes of the repository's readMemory
+	held          int64  // bytes of the repository's readMemory: what it takes to open it, then what data takes
 	err           error
 }
 
@@ -22,7 +22,7 @@ const (
 	batchSize = 2 << 20
 
 	// maxAhead is how many bytes a file reads ahead at the most, however many cores there are.
-	maxAhead = 16 << 20
+	maxAhead = 24 << 20
 
 	// cachedRange is the length up to which a wanted range goes through the cache, blob by blob.
 	cachedRange = 4 << 20
@@ -141,10 +141,16 @@ func (f *File) readAhead() {
 // batchLimit is how many bytes a batch that begins with a blob may have: none that are not wanted.
 func (f *File) batchLimit(blob int) int64 { return min(batchSize, f.wanted-f.startOf(blob)) }
 
-// memoryOf is how much memory a batch takes.
+// memoryOf is how much memory it takes to open a batch: what leaves, what is stored, and that decrypted.
+// More than there is at all, it may not ask for.
 func (f *File) memoryOf(b batch) int64 {
+	return min(f.dataOf(b)+2*b.sealed, f.repo.memory.limit)
+}
+
+// dataOf is how much memory the data of a batch takes.
+func (f *File) dataOf(b batch) int64 {
 	_, capacity := f.repo.buffers.class(b.size + decoderSlack)
-	return int64(capacity)
+	return min(int64(capacity), f.repo.memory.limit)
 }
 
 // take waits for the first batch that is being read.
@@ -154,6 +160,8 @@ func (f *File) take() batch {
 	case b := <-p.done:
 		f.ahead = f.ahead[1:]
 		p.stop()
+		f.repo.memory.give(b.held - f.dataOf(b))
+		b.held = f.dataOf(b)
 		return b
 	case <-f.ctx.Done():
 		return batch{err: context.Cause(f.ctx)}

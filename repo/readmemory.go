@@ -30,23 +30,23 @@ func newReadMemory(limit int64) *readMemory {
 	return &readMemory{limit: limit, free: semaphore.NewWeighted(limit)}
 }
 
-// take waits for n bytes. What is taken is given back as the same n.
+// take waits for n bytes, which must not be more than the limit.
 func (m *readMemory) take(ctx context.Context, n int64) error {
 	if m.try(n) {
 		return nil
 	}
 	m.waiting.Add(1)
 	defer m.waiting.Add(-1)
-	if err := m.free.Acquire(ctx, min(n, m.limit)); err != nil {
+	if err := m.free.Acquire(ctx, n); err != nil {
 		return context.Cause(ctx)
 	}
 	return nil
 }
 
 // try takes n bytes when they are free and nobody waits.
-func (m *readMemory) try(n int64) bool { return m.free.TryAcquire(min(n, m.limit)) }
+func (m *readMemory) try(n int64) bool { return m.free.TryAcquire(n) }
 
-func (m *readMemory) give(n int64) { m.free.Release(min(n, m.limit)) }
+func (m *readMemory) give(n int64) { m.free.Release(n) }
 
 // patience is how long a reader may hold memory without being read: while others wait, hardly any time.
 func (m *readMemory) patience() time.Duration {
