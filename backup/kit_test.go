@@ -40,6 +40,7 @@ func TestKit(t *testing.T) {
 			backup.NamedSource{Name: "media", Kind: "files", Source: backuptest.Folder{"a": "b"}},
 			backup.NamedSource{Name: "small", Kind: "sqlite", Source: backuptest.NewSource("y")},
 			backup.NamedSource{Name: "ldap", Kind: "command", Source: backuptest.NewSource("z")},
+			backup.NamedSource{Name: "server", Kind: "caddy", Source: backuptest.Folder{"a": "b"}},
 			backup.NamedSource{Name: "new", Kind: "other", Source: backuptest.NewSource("z")})
 		c.Repositories = append(c.Repositories, backup.RepositoryConfig{
 			Name: "second one", Storage: elsewhere{new(storage.Memory), "/mnt/my disk"}, Password: []byte(canaryPassword), PasswordFrom: "the file /run/pw",
@@ -57,7 +58,7 @@ func TestKit(t *testing.T) {
 	t.Log(text)
 	for _, want := range []string{
 		"caddy backup recover " + dir, "restic 0.14 or newer", "restore latest", "--path /shop", "pg_restore", "'/mnt/my disk'",
-		"sqlite3", "media/", kit.Repositories[0].ID, kit.Repositories[0].PasswordFile, "the file /run/pw", "____", "same disk", "sha256sum -c SHA256SUMS",
+		"sqlite3", "media/", "Caddy itself, as server/", kit.Repositories[0].ID, kit.Repositories[0].PasswordFile, "the file /run/pw", "____", "same disk", "sha256sum -c SHA256SUMS",
 	} {
 		if !strings.Contains(text, want) && !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
 			t.Errorf("the kit does not say %q", want)

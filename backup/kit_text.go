@@ -191,6 +191,9 @@ func (p *kitPage) piece(s KitSource) {
 		p.command("sqlite3", shellWord(part), "'pragma integrity_check'")
 	case "files":
 		p.text(0, "A folder, as "+part+": move it to where it was. Restored as root it has its owners, modes and times.")
+	case "caddy":
+		p.text(0, "Caddy itself, as "+part+": storage/ is the root of a storage in files, in its place by default Caddy's data directory; "+
+			"caddyfile/ holds the Caddyfile by its old path; config.json is what ran last. Start Caddy with them, as the user that owns them.")
 	case "command":
 		p.text(0, "What a program printed, as "+part+": it is for the program that reads such a thing.")
 	default:

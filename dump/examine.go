@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -48,6 +49,26 @@ func (f *Files) Examine(context.Context, *backup.Task) []backup.Diagnosis {
 	return []backup.Diagnosis{diagnosis(backup.LevelOK, "folder %s can be read", f.folder)}
 }
 
+// Examine asks the storage for its first level of keys.
+func (c *Caddy) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
+	keys, err := c.storage.List(ctx, "", false)
+	if err != nil {
+		return failing(fmt.Errorf("Caddy's storage %s cannot be read by user %s: %w", c.place(), userName(), err))
+	}
+	if len(keys) == 0 {
+		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "Caddy's storage %s is empty: is a disk not mounted?", c.place())}
+	}
+	return []backup.Diagnosis{diagnosis(backup.LevelOK, "Caddy's storage %s can be read", c.place())}
+}
+
+// LocalPaths is the folder of the storage, if it is one.
+func (c *Caddy) LocalPaths() []string {
+	if f, ok := c.storage.(*certmagic.FileStorage); ok {
+		return []string{f.Path}
+	}
+	return nil
+}
+
 // Examine opens the database as a dump does, and reads what it says of itself. Whether it is whole, the dump proves.
 func (s *SQLite) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
 	list, err := s.examine(ctx)
@@ -86,6 +107,7 @@ func (s *SQLite) examine(ctx context.Context) ([]backup.Diagnosis, error) {
 
 // Interface guards
 var (
+	_ backup.Examiner = (*Caddy)(nil)
 	_ backup.Examiner = (*Command)(nil)
 	_ backup.Examiner = (*Files)(nil)
 	_ backup.Examiner = (*SQLite)(nil)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/certmagic"
+
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
@@ -43,6 +45,9 @@ func TestExamine(t *testing.T) {
 		level backup.Level
 		want  string
 	}{
+		{"Caddy", &Caddy{storage: &certmagic.FileStorage{Path: dir}}, backup.LevelOK, dir},
+		{"an empty Caddy", &Caddy{storage: &certmagic.FileStorage{Path: empty}}, backup.LevelWarning, "mounted"},
+		{"no Caddy", &Caddy{storage: &certmagic.FileStorage{Path: text}}, backup.LevelWarning, text},
 		{"a program", configured(t, new(Command), "command cat /etc/hosts"), backup.LevelOK, "cat is there"},
 		{"no program", configured(t, new(Command), "command no-such-program"), backup.LevelError, "no-such-program is not installed"},
 		{"not executable", configured(t, new(Command), "command "+text), backup.LevelError, text},
