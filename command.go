@@ -69,7 +69,7 @@ func addCommands(root *cobra.Command) {
 		listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(),
-		forgetCommand(), pruneCommand(), deleteCommand(),
+		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),
 	)
 }

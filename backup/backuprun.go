@@ -55,14 +55,11 @@ func (b *backupRun) prepare(ctx context.Context, write func(context.Context) err
 	if b.repo, err = b.vault.open(ctx, b.setup, createFirst); err != nil {
 		return because(ctx, err)
 	}
-	lock, unlock, err := b.vault.lock(ctx, b.repo, b.runner, false)
+	lock, unlock, err := b.ready(ctx)
 	if err != nil {
-		return because(ctx, err)
+		return err
 	}
 	defer unlock()
-	if err := b.look(lock.Context()); err != nil {
-		return because(lock.Context(), b.vault.explain(err))
-	}
 	b.vault.distrust(lock.Context(), b.setup, b.repo)
 	if b.writer, err = b.repo.NewWriter(lock); err != nil {
 		return because(lock.Context(), b.vault.explain(err))

@@ -2,32 +2,37 @@ package backup_test
 
 import (
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
-// TestDamagedIndexStopsOnlyWhatNeedsIt flips a bit of the index file of the second snapshot: the first one can be
-// downloaded and restored, and backups are refused, since restic could not read on either.
-func TestDamagedIndexStopsOnlyWhatNeedsIt(t *testing.T) {
+// TestDamagedIndexIsMended flips a bit of the index file of the second snapshot: the first one can be
+// downloaded and restored, the other one too, from what the packs say; and the next backup first replaces the file, since
+// restic could read nothing while it is there.
+func TestDamagedIndexIsMended(t *testing.T) {
 	e := backuptest.New(t)
 	first := e.Backed(t, "shop")
 	needed := storagetest.Names(t, e.Storage, "index")[0]
 	e.DB.Set("something else")
-	e.Backed(t, "shop")
+	second := e.Backed(t, "shop")
 	for _, name := range storagetest.Names(t, e.Storage, "index") {
 		if name != needed {
 			storagetest.Flip(t, e.Storage, name, 100)
 		}
 	}
 	later := reopen(t, e)
-	o, err := later.Open(t.Context(), "", first.ID, "db.sql")
-	if err != nil {
-		t.Fatal(err)
+	for id, want := range map[string]string{first.ID: "create table customer;\n", second.ID: "something else"} {
+		if got := string(later.Read(t, id, "db.sql")); got != want {
+			t.Errorf("%q", got)
+		}
 	}
-	o.Close()
 	run, err := later.Restore(t.Context(), "a", backup.RestoreRequest{
 		Snapshot: first.ID, Path: "db.sql", Target: filepath.Join(t.TempDir(), "new"),
 	})
@@ -37,7 +42,16 @@ func TestDamagedIndexStopsOnlyWhatNeedsIt(t *testing.T) {
 	if run = later.Wait(t, run.ID); run.State != backup.StateOK {
 		t.Errorf("restore: %s %s", run.State, run.Error)
 	}
-	if run := later.RunBackup(t, "shop"); run.State != backup.StateFailed {
-		t.Errorf("a backup over a damaged index: %s", run.State)
+	mended := later.RunBackup(t, "shop")
+	if mended.State != backup.StateOK || !slices.ContainsFunc(mended.Log, func(l backup.LogLine) bool {
+		return l.Level == "WARN" && strings.HasPrefix(l.Text, "index files were damaged and were replaced")
+	}) {
+		t.Errorf("%+v", mended)
 	}
+	if run := runCheck(t, later, true); run.State != backup.StateOK || len(run.Findings) > 0 {
+		t.Errorf("%+v", run)
+	}
+	dir := filepath.Join(t.TempDir(), "repo")
+	storagetest.Copy(t, storage.NewLocal(dir), e.Storage)
+	realtest.Restic(t, dir, backuptest.Password, "check", "--read-data")
 }

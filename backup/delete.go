@@ -126,12 +126,12 @@ func lastGood(all, going []repo.Snapshot) (last []repo.Snapshot) {
 	of := func(s repo.Snapshot) series { return series{jobOf(s), s.Hostname} }
 	left := map[series]bool{}
 	for _, s := range all {
-		if !slices.Contains(s.Tags, tagSuspect) && !containsSnapshot(going, s.ID) {
+		if !inDoubt(s) && !containsSnapshot(going, s.ID) {
 			left[of(s)] = true
 		}
 	}
 	for _, s := range all {
-		if !left[of(s)] && containsSnapshot(going, s.ID) && !slices.Contains(s.Tags, tagSuspect) && !replaced(all, s) {
+		if !left[of(s)] && containsSnapshot(going, s.ID) && !inDoubt(s) && !replaced(all, s) {
 			last, left[of(s)] = append(last, s), true
 		}
 	}

@@ -29,7 +29,7 @@ func (s *Service) Health(ctx context.Context) Health {
 
 // diagnose looks at the last backup of each job and at what the checks of each repository found.
 func diagnose(c *setup, runs []Run, now time.Time) Health {
-	h := Health{Reasons: []string{}}
+	h, lost := Health{Reasons: []string{}}, spoilt(runs)
 	for _, j := range c.Jobs {
 		if j.Off {
 			continue
@@ -39,6 +39,8 @@ func diagnose(c *setup, runs []Run, now time.Time) Health {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: no backup yet", j.Name))
 		case run.State != StateOK:
 			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: the last backup %s", j.Name, complaint(*run, now)))
+		case lost[run.Snapshot]:
+			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: some of what its last backup stored is lost since then", j.Name))
 		}
 	}
 	for _, r := range c.Repositories {

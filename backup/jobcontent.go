@@ -59,7 +59,7 @@ func findOf(ctx context.Context, r *repo.Repository, job, host, id string) (repo
 // there is none.
 func newestGood(all []repo.Snapshot, job, host string) *repo.Snapshot {
 	i := slices.IndexFunc(all, func(s repo.Snapshot) bool {
-		return jobOf(s) == job && s.Hostname == host && !slices.Contains(s.Tags, tagSuspect)
+		return jobOf(s) == job && s.Hostname == host && !inDoubt(s)
 	})
 	if i < 0 {
 		return nil

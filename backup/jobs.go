@@ -61,6 +61,7 @@ func jobStatus(c *setup, j Job, runs []Run) JobStatus {
 	for i, s := range j.Sources {
 		status.Sources[i] = SourceStatus{s.Name, s.Kind}
 	}
+	lost := spoilt(runs)
 	for _, run := range runs {
 		if run.Kind != KindBackup || run.Job != j.Name {
 			continue
@@ -71,7 +72,7 @@ func jobStatus(c *setup, j Job, runs []Run) JobStatus {
 		if run.State.Done() && status.LastRun == nil {
 			status.LastRun = &run
 		}
-		if run.State == StateOK {
+		if run.State == StateOK && !lost[run.Snapshot] {
 			status.LastGood = run.Ended
 			break
 		}

@@ -82,7 +82,7 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 		switch {
 		case s.Time.After(now):
 			fates[i] = fate{true, []string{"dated in the future"}}
-		case slices.Contains(s.Tags, tagSuspect):
+		case inDoubt(s):
 			doubtful = append(doubtful, i)
 		default:
 			good = append(good, i)

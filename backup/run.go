@@ -28,7 +28,8 @@ type Run struct {
 	ReadData   bool              `json:"read_data,omitempty"`        // of a check: the data are read too, not the structure alone
 	Subset     string            `json:"read_data_subset,omitempty"` // of a check that reads data: how much of them, see CheckRequest; empty = all
 	ReadAgain  bool              `json:"read_again,omitempty"`       // of a check that reads data: it reads all packs again that earlier ones found damaged
-	Findings   []Finding         `json:"findings,omitempty"`         // of a check
+	Findings   []Finding         `json:"findings,omitempty"`         // of a check, or a repair
+	Spoilt     []string          `json:"spoilt,omitempty"`           // of a repair: stable IDs of the snapshots that lost something
 	DryRun     bool              `json:"dry_run,omitempty"`          // nothing was changed
 	Removed    []RemovedSnapshot `json:"removed,omitempty"`          // of a forget
 	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune

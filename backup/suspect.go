@@ -14,6 +14,11 @@ type suspicion []string
 
 func (s suspicion) Error() string { return strings.Join(s, "; ") }
 
+// inDoubt reports whether a snapshot is no good one: made in doubt, or repaired after it lost something.
+func inDoubt(s repo.Snapshot) bool {
+	return slices.Contains(s.Tags, tagSuspect) || slices.Contains(s.Tags, repo.TagRepaired)
+}
+
 // suspicions compares the folders that were dumped with the last good snapshot: where that had files and there is none
 // now, a disk may not be mounted. What cannot be compared is suspect too.
 func (b *backupRun) suspicions() suspicion {

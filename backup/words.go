@@ -37,6 +37,8 @@ func (v *vault) explain(err error) error {
 		way = ": " + v.command("unlock")
 	case errors.Is(err, repo.ErrNoRepository):
 		way = "; the first backup makes it, or now: " + v.command("init")
+	case errors.Is(err, repo.ErrIndex):
+		way = ": " + v.command("repair index")
 	case errors.Is(err, repo.ErrDamaged):
 		way = "; bring the named file back from a copy of the repository, and run: " + v.command("check")
 	}

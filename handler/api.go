@@ -53,6 +53,7 @@ func (a *API) routes() []route {
 		{post, "/repositories/{name}/init", Admin, a.initRepository},
 		{post, "/repositories/{name}/check", Admin, a.check},
 		{post, "/repositories/{name}/prune", Admin, a.prune},
+		{post, "/repositories/{name}/repair", Admin, a.repair},
 		{get, "/repositories/{name}/locks", Viewer, a.locks},
 		{post, "/repositories/{name}/unlock", Admin, a.unlock},
 		{get, "/repositories/{name}/keys", Root, a.keys},

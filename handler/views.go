@@ -41,7 +41,10 @@ type snapshotView struct {
 const suspect = "suspect"
 
 // Suspect reports whether a person should look before relying on the snapshot.
-func (v snapshotView) Suspect() bool { return slices.Contains(v.Tags, suspect) }
+func (v snapshotView) Suspect() bool { return slices.Contains(v.Tags, suspect) || v.Repaired() }
+
+// Repaired reports whether the snapshot lost something.
+func (v snapshotView) Repaired() bool { return slices.Contains(v.Tags, repo.TagRepaired) }
 
 // contentView is a file or folder in a snapshot.
 type contentView struct {
