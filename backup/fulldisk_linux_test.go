@@ -208,7 +208,7 @@ func TestFullDiskRepack(t *testing.T) {
 	d.remove(first) // its dump filled packs of its own, the media share theirs
 	before := d.free()
 	run := d.works(d.prune("0%"))
-	if freed := d.free() - before; freed < 2<<20 || !strings.Contains(strings.Join(run.Prune.Notes, " "), "the disk is full") {
+	if freed := d.free() - before; freed < 2<<20 || !strings.Contains(strings.Join(run.Prune.Notes, " "), "the disk was full") {
 		t.Errorf("%d bytes freed: %+v", freed, run.Prune)
 	}
 	d.refill()
