@@ -55,8 +55,14 @@ func TestForeignKeys(t *testing.T) {
 	})
 }
 
-// TestKeyChangeCut dies at every operation of a change of the keys: what it got to is never taken for somebody else's doing.
+// TestKeyChangeCut dies at every operation of a change of the keys: what it got to is never taken for somebody else's
+// doing, neither by the next backup nor behind another change.
 func TestKeyChangeCut(t *testing.T) {
+	t.Run("then a backup", func(t *testing.T) { cutKeyChanges(t, false) })
+	t.Run("then another change", func(t *testing.T) { cutKeyChanges(t, true) })
+}
+
+func cutKeyChanges(t *testing.T, again bool) {
 	for k, more := 1, true; more; k++ {
 		synctest.Test(t, func(t *testing.T) {
 			f := storagetest.NewFaulty(backuptest.Repository(t))
@@ -76,6 +82,9 @@ func TestKeyChangeCut(t *testing.T) {
 			f.Hook(nil)
 			e.Store.Fail(nil)
 			e = afterCrash(t, e)[0]
+			if again {
+				keysChanged(t, e)(e.AddKey(t.Context(), "tester", "", []byte("another")))
+			}
 			e.Backed(t, "shop")
 			if h := e.Health(t.Context()); !h.OK {
 				t.Errorf("at operation %d: %v", k, h.Reasons)

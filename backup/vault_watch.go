@@ -185,7 +185,13 @@ func (v *vault) changeKeys(ctx context.Context, c *setup, r *repo.Repository, ch
 	if err != nil {
 		return err
 	}
-	if err := v.remember(ctx, c, id, func(m *memory) { m.ChangingKeys = true }); err != nil {
+	err = v.remember(ctx, c, id, func(m *memory) {
+		if m.ChangingKeys && m.Keys != nil {
+			m.Keys = before // an earlier change was cut off: whatever it got to was our doing
+		}
+		m.ChangingKeys = true
+	})
+	if err != nil {
 		return fmt.Errorf("cannot write down that keys are about to change: %w", err)
 	}
 	failed := change(ctx)
