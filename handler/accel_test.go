@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -173,6 +174,29 @@ func TestAccelSnapshot(t *testing.T) {
 	w.answers(200, "X-Accel-Redirect", "/_backups/shop/"+latest.ID+"/media/a/"+strings.ReplaceAll(strings.ReplaceAll(evilFile, "%", "%25"), "?", "%3F"))
 	if a := w.ask("GET"); a.status != 200 || a.body != "hard to name" || !strings.HasPrefix(a.header.Get("Content-Disposition"), "attachment; ") {
 		t.Errorf("a file of a folder: %d %q %v", a.status, a.body, a.header)
+	}
+}
+
+// Who takes zstd gets it as it is stored.
+func TestAccelZstd(t *testing.T) {
+	w := newAccel(t)
+	w.answers(200, "X-Accel-Redirect", "/_backups/shop/latest/db.sql", "Content-Encoding", "gzip")
+	a := w.ask("GET", "Accept-Encoding", "zstd, gzip")
+	decoder, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer decoder.Close()
+	data, err := decoder.DecodeAll([]byte(a.body), nil)
+	etag := a.header.Get("ETag")
+	if err != nil || string(data) != w.dump || a.header.Get("Content-Encoding") != "zstd" || !strings.HasSuffix(etag, `.zst"`) {
+		t.Fatalf("%d %v %v", a.status, a.header, err)
+	}
+	if a := w.ask("GET", "Accept-Encoding", "zstd", "If-None-Match", etag); a.status != 304 {
+		t.Errorf("again: %d", a.status)
+	}
+	if a := w.ask("GET", "Accept-Encoding", "zstd", "If-Range", etag, "Range", "bytes=5-"); a.status != 200 || a.body != w.dump {
+		t.Errorf("resumed: %d, %d bytes", a.status, len(a.body))
 	}
 }
 
