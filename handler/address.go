@@ -3,6 +3,10 @@ package handler
 import (
 	"net/url"
 	"strconv"
+	"strings"
+
+	"github.com/caddy-backup/caddy-backup/archive"
+	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // The addresses of pages, from the mount point and escaped; templates put the way back to it before them.
@@ -21,6 +25,31 @@ func folderAddress(repository, id, path string) string {
 
 func fileAddress(repository, id, path string) string {
 	return join("snapshots", id, "files") + inSnapshot(path) + inRepository(repository)
+}
+
+// formatLink leads to a download in one format.
+type formatLink struct {
+	Format, Address string
+}
+
+// formatLinks are the ways in which a file or folder can be downloaded, but as it is; none for links and devices.
+func formatLinks(repository, id string, c backup.Content) []formatLink {
+	formats := archive.OfFiles[1:]
+	switch c.Type {
+	case "dir":
+		formats = archive.OfFolders
+	case "file":
+	default:
+		return nil
+	}
+	at := fileAddress(repository, id, c.Path)
+	sep := "?"
+	if strings.Contains(at, "?") {
+		sep = "&"
+	}
+	return each(formats, func(f archive.Format) formatLink {
+		return formatLink{string(f), at + sep + "format=" + string(f)}
+	})
 }
 
 func inRepository(name string) string {

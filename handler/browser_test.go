@@ -209,8 +209,11 @@ func backsUp(t *testing.T, b *tab, prefix string) {
 	b.wait(`document.querySelector("h1")?.textContent === "/shop/media"`)
 }
 
-// download clicks on a link and returns what the browser saved.
-func (b *tab) download(link chromedp.CSS) string {
+// download clicks on a link and returns what the browser saved of the dump.
+func (b *tab) download(link chromedp.CSS) string { return b.save(link, "shop_*Z.db.sql") }
+
+// save clicks on a link and returns what the browser saved under a name of that pattern.
+func (b *tab) save(link chromedp.CSS, pattern string) string {
 	b.t.Helper()
 	dir := b.t.TempDir()
 	_, err := chromedp.CallBrowser(b.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
@@ -231,7 +234,7 @@ func (b *tab) download(link chromedp.CSS) string {
 			b.t.Fatal("the browser gave the download up")
 		}
 	}
-	saved, _ := filepath.Glob(filepath.Join(dir, "shop_*Z.db.sql"))
+	saved, _ := filepath.Glob(filepath.Join(dir, pattern))
 	if len(saved) != 1 {
 		b.t.Fatalf("saved: %q", saved)
 	}

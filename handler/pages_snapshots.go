@@ -18,6 +18,7 @@ type snapshotDetails struct {
 	JobAddress string
 	RunAddress string
 	Browse     string        // address of its root folder
+	Formats    []formatLink  // of everything in it
 	Parts      []partView    // what a job of ours dumped
 	Beside     []contentView // what lies beside the parts: the manifest, the checksums
 	Entries    []contentView // of the root, when no job of ours made the snapshot
@@ -39,7 +40,8 @@ func (p *pages) snapshot(c *call) error {
 	if err != nil {
 		return err
 	}
-	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/")}
+	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/"),
+		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: "/"})}
 	parts, beside := partsOf(s)
 	if s.Job == "" {
 		view.Entries = contentViews(s.Repository, s.ID, s.Parts)
@@ -73,6 +75,7 @@ type folderPage struct {
 	Address  string // of the snapshot
 	Path     string
 	Here     string // address of this folder
+	Formats  []formatLink
 	Crumbs   []crumb
 	Entries  []contentView
 	Pager    pager
@@ -99,6 +102,7 @@ func (p *pages) folder(c *call) error {
 	return p.page(c, "folder.html", path.Base(folder), false, folderPage{
 		Snapshot: s, Address: snapshotAddress(s.Repository, s.ID), Path: folder,
 		Here: folderAddress(s.Repository, s.ID, folder), Crumbs: crumbs(s, folder),
+		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: folder}),
 		Entries: contentViews(s.Repository, s.ID, shown), Pager: newPager(page, perFolder, len(entries), c.r.URL.Query()),
 	})
 }

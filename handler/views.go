@@ -51,6 +51,7 @@ type contentView struct {
 	backup.Content
 	Address string // of the folder's page, or of the download; empty for links and devices
 	Folder  bool
+	Formats []formatLink
 }
 
 // runView is a run and where its page is.
@@ -88,7 +89,7 @@ func newJobView(j backup.JobStatus, now time.Time) *jobView {
 }
 
 func newContentView(repository, snapshot string, c backup.Content) contentView {
-	v := contentView{Content: c, Folder: c.Type == "dir"}
+	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c)}
 	switch c.Type {
 	case "dir":
 		v.Address = folderAddress(repository, snapshot, c.Path)
