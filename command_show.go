@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,13 +44,13 @@ func listCommand() *cobra.Command {
 
 func (s *session) printSnapshots(list backup.SnapshotList) error {
 	t := table{right: []int{4, 5}}
-	t.row("ID", "TIME", "JOB", "HOST", "SIZE", "NEW")
+	t.row("ID", "TIME", "JOB", "HOST", "SIZE", "NEW", "")
 	for _, x := range list.Snapshots {
 		job := x.Job
 		if job == "" {
 			job = strings.Join(x.Paths, " ") // made by another program
 		}
-		t.row(short(x.ID), localTime(x.Time), printable(job), printable(x.Host), size(x.Size), size(x.Added))
+		t.row(short(x.ID), localTime(x.Time), printable(job), printable(x.Host), size(x.Size), size(x.Added), badges(x))
 	}
 	if err := t.write(s.out); err != nil {
 		return err
@@ -61,6 +62,18 @@ func (s *session) printSnapshots(list backup.SnapshotList) error {
 		s.note("warning: %s", printable(list.Damaged))
 	}
 	return nil
+}
+
+// badges are the tags of a snapshot that mean something here.
+func badges(x backup.Snapshot) string {
+	var marks []string
+	for tag, mark := range map[string]string{"keep": "pinned", "suspect": "suspect"} {
+		if slices.Contains(x.Tags, tag) {
+			marks = append(marks, mark)
+		}
+	}
+	slices.Sort(marks)
+	return strings.Join(marks, ", ")
 }
 
 func showCommand() *cobra.Command {

@@ -49,6 +49,17 @@ func (a *API) keep(pin bool) func(*call) error {
 	}
 }
 
+// keep is the button of a snapshot's page; the run that it leads to tells what came of it.
+func (p *pages) keep(pin bool) func(*call) error {
+	return func(c *call) error {
+		run, err := c.keep(pin)
+		if err != nil {
+			return err
+		}
+		return redirect(c, runAddress(run.ID))
+	}
+}
+
 func (c *call) keep(pin bool) (backup.Run, error) {
 	return c.service.Keep(c.r.Context(), c.by(), backup.KeepRequest{Repository: c.query("repository"), Snapshot: c.id(), Keep: pin})
 }

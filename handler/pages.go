@@ -36,6 +36,8 @@ func (p *pages) routes() []route {
 		{get, "/runs/{id}", Viewer, p.run},
 		{post, "/runs/{id}/cancel", Operator, p.cancel},
 		{get, "/snapshots/{id}", Viewer, p.snapshot},
+		{post, "/snapshots/{id}/keep", Operator, p.keep(true)},
+		{post, "/snapshots/{id}/unkeep", Operator, p.keep(false)},
 		{get, "/snapshots/{id}/ls/{path...}", Viewer, p.folder},
 		{get, "/snapshots/{id}/files/{path...}", Operator, p.download},
 		{post, "/repositories/{name}/kit", Admin, p.confirmKit},

@@ -27,6 +27,18 @@ type snapshotDetails struct {
 // Suspect is as in snapshotView.
 func (s snapshotDetails) Suspect() bool { return slices.Contains(s.Tags, suspect) }
 
+// Pinned is as in snapshotView.
+func (s snapshotDetails) Pinned() bool { return slices.Contains(s.Tags, pinned) }
+
+// PinAddress is where the button that pins it, or undoes that, leads.
+func (s snapshotDetails) PinAddress() string {
+	do := "keep"
+	if s.Pinned() {
+		do = "unkeep"
+	}
+	return join("snapshots", s.ID, do) + inRepository(s.Repository)
+}
+
 // partView is a part with what the manifest says of it.
 type partView struct {
 	contentView

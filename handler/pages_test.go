@@ -218,7 +218,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	seen := map[string]bool{}
 	for todo := []string{server.URL + "/"}; len(todo) > 0; todo = todo[1:] {
 		page := todo[0]
-		if seen[page] || strings.HasSuffix(page, "/run") {
+		if seen[page] || strings.HasSuffix(page, "/run") || strings.HasSuffix(page, "/keep") { // of forms
 			continue
 		}
 		seen[page] = true

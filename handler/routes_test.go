@@ -60,6 +60,8 @@ var (
 		"GET /snapshots/{id}/files/{path...}": Operator,
 		"GET /static/{file}":                  Viewer,
 		"POST /repositories/{name}/kit":       Admin,
+		"POST /snapshots/{id}/keep":           Operator,
+		"POST /snapshots/{id}/unkeep":         Operator,
 	}
 )
 

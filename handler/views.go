@@ -37,14 +37,20 @@ type snapshotView struct {
 	Problem    string // why the parts cannot be listed
 }
 
-// suspect is the tag of snapshots that were made in doubt.
-const suspect = "suspect"
+// The tags of snapshots that were made in doubt, and of those that nothing removes.
+const (
+	suspect = "suspect"
+	pinned  = "keep"
+)
 
 // Suspect reports whether a person should look before relying on the snapshot.
 func (v snapshotView) Suspect() bool { return slices.Contains(v.Tags, suspect) || v.Repaired() }
 
 // Repaired reports whether the snapshot lost something.
 func (v snapshotView) Repaired() bool { return slices.Contains(v.Tags, repo.TagRepaired) }
+
+// Pinned reports whether no retention removes the snapshot.
+func (v snapshotView) Pinned() bool { return slices.Contains(v.Tags, pinned) }
 
 // contentView is a file or folder in a snapshot.
 type contentView struct {

@@ -1,0 +1,95 @@
+package handler
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/repo"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
+)
+
+// withRetention keeps one snapshot of the job shop.
+func withRetention(c *backup.Config) { c.Jobs[0].Retention = &backup.Retention{Last: 1} }
+
+// TestRetentionOverTheAPI goes the way of a person: look, pin, forget, delete, prune.
+func TestRetentionOverTheAPI(t *testing.T) {
+	clients(t, func(t *testing.T, env *backuptest.Env, c *Client) {
+		changed := env.Config
+		withRetention(&changed)
+		if _, err := env.Attach(changed); err != nil {
+			t.Fatal(err)
+		}
+		several(t, env, "shop", 4)
+		report, err := c.Retention(t.Context(), "shop")
+		if err != nil || report.Keep != 1 || report.Remove != len(report.Snapshots)-1 || !report.Snapshots[0].Kept || report.Snapshots[1].Reasons[0] != "no rule keeps it" {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		pin := report.Snapshots[1].ID
+		run, err := c.Keep(t.Context(), backup.KeepRequest{Snapshot: pin, Keep: true})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || run.Kind != backup.KindKeep || run.Snapshot == pin {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		gone := report.Snapshots[2].ID
+		run, err = c.Delete(t.Context(), backup.DeleteRequest{Snapshots: []string{gone[:12]}})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || len(run.Removed) != 1 || run.Removed[0].ID != gone {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		run, err = c.Forget(t.Context(), backup.ForgetRequest{Job: "shop", DryRun: true, Confirm: true})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || !run.DryRun || len(run.Removed) != report.Remove-2 {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		run, err = c.Forget(t.Context(), backup.ForgetRequest{Job: "shop", Confirm: true})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || len(run.Removed) != report.Remove-2 {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		run, err = c.Prune(t.Context(), backup.PruneRequest{MaxUnused: "0%"})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || run.Prune == nil || run.Prune.Snapshots != 2 {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		run, err = c.Keep(t.Context(), backup.KeepRequest{Snapshot: pin})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		if _, err := c.Delete(t.Context(), backup.DeleteRequest{}); !errors.Is(err, backup.ErrInvalid) {
+			t.Error(err)
+		}
+		if _, err := c.Prune(t.Context(), backup.PruneRequest{MaxUnused: "much"}); !errors.Is(err, backup.ErrInvalid) {
+			t.Error(err)
+		}
+		if _, err := c.Keep(t.Context(), backup.KeepRequest{Snapshot: gone}); !errors.Is(err, repo.ErrNotFound) {
+			t.Error(err)
+		}
+		if _, err := c.Retention(t.Context(), "nosuch"); !errors.Is(err, backup.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPinOnThePage has the button for operators, says what is pinned, and shows alarms to everybody.
+func TestPinOnThePage(t *testing.T) {
+	env := newEnv(t)
+	server := mustSite(t, env.Service, "")
+	first, second := env.Backed(t, "shop"), env.Backed(t, "shop")
+	page := server.URL + "/snapshots/" + first.ID
+	needs(t, "viewer", get(t, "vera", page).body, "!/keep", "!Pinned")
+	needs(t, "operator", get(t, "otto", page).body, `action="../snapshots/`+first.ID+`/keep"`, "!Pinned")
+	a := as(t, "otto", "POST", page+"/keep", "", "Sec-Fetch-Site", "same-origin")
+	to := a.header.Get("Location")
+	if a.status != 303 || !strings.HasPrefix(to, "../../runs/") {
+		t.Fatalf("%d %s: %s", a.status, to, a.body)
+	}
+	run := env.Wait(t, strings.TrimPrefix(to, "../../runs/"))
+	if run.State != backup.StateOK {
+		t.Fatalf("%+v", run)
+	}
+	needs(t, "the run", get(t, "vera", server.URL+"/runs/"+run.ID).body, "is pinned.", run.Snapshot)
+	needs(t, "pinned", get(t, "otto", page).body, "Pinned: retention never removes it", "/snapshots/"+run.Snapshot+"/unkeep")
+	needs(t, "the list", get(t, "vera", server.URL+"/jobs/shop").body, `<span class="chip">pinned</span>`)
+
+	storagetest.Remove(t, env.Storage, "snapshots/"+second.ID)
+	env.RunBackup(t, "shop")
+	needs(t, "an alarm", get(t, "vera", server.URL+"/").body, "looks like an older copy of itself", `role="alert"`, "Something needs attention")
+}
