@@ -3,6 +3,7 @@ package repo
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -70,7 +71,7 @@ type PruneReport struct {
 	BytesUnused     int64 `json:"bytes_unused"`
 	BytesDuplicate  int64 `json:"bytes_duplicate"`
 	BytesRepacked   int64 `json:"bytes_repacked"`    // carried over into new packs
-	BytesFreed      int64 `json:"bytes_freed"`       // by which the repository's packs got smaller
+	BytesFreed      int64 `json:"bytes_freed"`       // by which all packs got smaller; negative when a prune was cut short while it copied
 	BytesLeftUnused int64 `json:"bytes_left_unused"` // unused and duplicate, in packs that stay
 
 	IndexFilesWritten int `json:"index_files_written"`
@@ -99,16 +100,24 @@ func (r *Repository) Prune(ctx context.Context, lock *Lock, o PruneOptions) (*Pr
 		report: &PruneReport{DryRun: o.DryRun, Notes: []string{}},
 	}
 	if err := p.makePlan(ctx); err != nil {
-		return nil, fmt.Errorf("cannot prune the repository%s; nothing was deleted: %w", r.at(), err)
+		return nil, fmt.Errorf("cannot prune the repository%s; nothing was deleted: %w%s", r.at(), err, wayOut(err))
 	}
 	if o.DryRun {
 		return p.report, nil
 	}
 	if err := p.execute(ctx); err != nil {
-		return p.report, fmt.Errorf("pruning the repository%s was cut short; nothing that is needed was deleted, and the next prune goes on: %w",
-			r.at(), err)
+		return p.report, fmt.Errorf("pruning the repository%s was cut short; nothing that is needed was deleted, and the next prune goes on: %w%s",
+			r.at(), err, wayOut(err))
 	}
 	return p.report, nil
+}
+
+// wayOut says what to do about an error of a prune.
+func wayOut(err error) string {
+	if errors.Is(err, ErrDamaged) {
+		return "; run a check with all data to learn what else is damaged, and repair it"
+	}
+	return ""
 }
 
 // pruner is a prune under way.

@@ -29,7 +29,7 @@ func (p *pruner) execute(ctx context.Context) error {
 		return err
 	}
 	change, w := planIndex(p.catalog, p.verdicts), &written{}
-	err := p.copyAway(ctx, w) // steps 2 and 3
+	err := p.repack(ctx, p.toRepack(), w) // steps 2 and 3
 	if err == nil {
 		err = p.relist(ctx, change.list, w) // step 4
 	}
@@ -63,27 +63,14 @@ func (p *pruner) dropOrphans(ctx context.Context) error {
 	return err
 }
 
-// copyAway is steps 2 and 3: what is needed in packs with holes is stored once more, and indexed.
-func (p *pruner) copyAway(ctx context.Context, w *written) error {
-	var packs []uint32
+// toRepack lists the packs whose blobs are to be stored once more.
+func (p *pruner) toRepack() (packs []uint32) {
 	for n, v := range p.verdicts {
 		if v == repackPack {
 			packs = append(packs, uint32(n))
 		}
 	}
-	if len(packs) == 0 {
-		return nil
-	}
-	stored, err := p.repack(ctx, packs)
-	for id, blobs := range stored {
-		size := packSize(blobs)
-		w.packs = append(w.packs, orphan{id, size})
-		p.report.BytesFreed -= size
-	}
-	if err != nil {
-		return err
-	}
-	return p.putIndex(ctx, stored, w)
+	return packs
 }
 
 // relist is step 4: it writes index files that list packs as the old ones did.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -34,16 +35,25 @@ type repacker struct {
 	packs  [2]*packer          // by BlobType
 	bytes  atomic.Int64        // stored
 
-	mu     sync.Mutex
-	stored map[ID][]packedBlob
-	done   int64 // bytes carried over
+	mu        sync.Mutex // of what follows, held while an index is written
+	written   *written
+	unindexed map[ID][]packedBlob // packs that are durable but in no index yet
+	blobs     int                 // in unindexed
+	indexed   time.Time           // of the last index
+
+	telling sync.Mutex
+	done    int64 // bytes carried over
 }
 
-// repack writes the blobs that count in these packs into new ones, and returns what was stored, all durable, also beside
-// an error.
-func (p *pruner) repack(ctx context.Context, packs []uint32) (map[ID][]packedBlob, error) {
+// repack is steps 2 and 3 of a prune: it writes the blobs that count in these packs into new ones, and lists those in an
+// index, now and then and at the end. So a prune that is killed, or given up, need not copy again what it had copied: the
+// next one finds the blobs in two packs, and drops the old ones.
+func (p *pruner) repack(ctx context.Context, packs []uint32, w *written) error {
+	if len(packs) == 0 {
+		return nil
+	}
 	r := p.repo
-	k := &repacker{p: p, most: repackStep * int64(r.opt.Cores+2), stored: map[ID][]packedBlob{}}
+	k := &repacker{p: p, most: repackStep * int64(r.opt.Cores+2), written: w, unindexed: map[ID][]packedBlob{}, indexed: r.opt.Now()}
 	k.budget = semaphore.NewWeighted(k.most)
 	k.ctx, k.cancel = context.WithCancelCause(ctx)
 	defer k.cancel(nil)
@@ -56,7 +66,21 @@ func (p *pruner) repack(ctx context.Context, packs []uint32) (map[ID][]packedBlo
 	for _, packer := range k.packs {
 		packer.flush()
 	}
-	return k.stored, context.Cause(k.ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	err := context.Cause(k.ctx)
+	switch {
+	case err == nil:
+		return k.index(k.ctx)
+	case noSpace(err): // it will be taken back
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if left := k.index(ctx); left != nil {
+		r.opt.Logger.WarnContext(ctx, "cannot index what a prune had copied that was cut short", "location", r.opt.Location, "error", left)
+	}
+	return err
 }
 
 // runs reads the packs on all cores, run by run.
@@ -181,16 +205,31 @@ func (k *repacker) carry(b packedBlob, sealed []byte, s *scratch) error {
 	return nil
 }
 
+// packStored is told of every pack that is durable.
 func (k *repacker) packStored(id ID, blobs []packedBlob) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.stored[id] = blobs
-	return nil
+	size := packSize(blobs)
+	k.written.packs = append(k.written.packs, orphan{id, size})
+	k.p.report.BytesFreed -= size
+	k.unindexed[id] = blobs
+	k.blobs += len(blobs)
+	if k.blobs < indexBlobs && k.p.repo.opt.Now().Sub(k.indexed) < indexInterval {
+		return nil
+	}
+	return k.index(k.ctx)
+}
+
+// index lists the packs that no index lists yet. Call it with mu held.
+func (k *repacker) index(ctx context.Context) error {
+	packs := k.unindexed
+	k.unindexed, k.blobs, k.indexed = map[ID][]packedBlob{}, 0, k.p.repo.opt.Now()
+	return k.p.putIndex(ctx, packs, k.written)
 }
 
 func (k *repacker) tell(n int64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.telling.Lock()
+	defer k.telling.Unlock()
 	k.done += n
 	k.p.progress(PruneRepacking, k.done, k.p.report.BytesRepacked)
 }

@@ -185,6 +185,40 @@ func TestRepackTakesAnotherCopy(t *testing.T) {
 	}
 }
 
+// TestPruneGoesOn: what a prune had copied that was given up, the next one need not copy again.
+func TestPruneGoesOn(t *testing.T) {
+	r, _ := newTestRepo(t, Options{PackSize: 4 << 20})
+	var kept [][]byte
+	for i := range 12 {
+		data := append(noise(1<<20), byte(i))
+		putPack(t, r, rawBlob{plain: data}, rawBlob{plain: append([]byte("a hole"), data...)})
+		kept = append(kept, data)
+	}
+	tree := aTree(t, kept...)
+	putPack(t, r, rawBlob{typ: TreeBlob, plain: tree, pack: true})
+	putSnapshot(t, r, tree)
+	lock, err := r.Lock(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	report, err := r.Prune(ctx, lock, PruneOptions{MaxUnused: NoUnused, Progress: func(p PruneProgress) {
+		if p.Step == PruneRepacking && p.Done > 9<<20 { // the third pack is being filled, so that the first is stored
+			cancel()
+		}
+	}})
+	_ = lock.Unlock()
+	if !errors.Is(err, context.Canceled) || report.PacksRepacked != 12 || report.IndexFilesWritten != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	mustBeClean(t, r)
+	report, err = pruneAll(t, r)
+	if err != nil || report.PacksRepacked >= 12 || report.PacksDeleted == 0 || report.BytesLeftUnused != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	mustBeClean(t, r)
+}
+
 func allNames(t testing.TB, st Storage) (names []string) {
 	t.Helper()
 	for f, err := range st.List(context.Background(), "") {
