@@ -68,7 +68,7 @@ func addCommands(root *cobra.Command) {
 		initCommand(), runCommand(), checkCommand(), restoreCommand(),
 		listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
-		importCommand(),
+		importCommand(), recoverCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),
 	)

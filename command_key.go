@@ -150,11 +150,18 @@ func (s *session) newPassword(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new password: %w", err)
 	}
-	line, rest, _ := bytes.Cut(data, []byte("\n"))
-	if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 || len(bytes.TrimSpace(rest)) > 0 {
+	line, ok := onlyLine(data)
+	if !ok {
 		return nil, fmt.Errorf("new password: %s must hold one line and nothing else", file)
 	}
 	return line, nil
+}
+
+// onlyLine is the one line that a password file holds, without its end.
+func onlyLine(data []byte) (line []byte, ok bool) {
+	line, rest, _ := bytes.Cut(data, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	return line, len(line) > 0 && len(bytes.TrimSpace(rest)) == 0
 }
 
 // askPassword asks twice on the terminal, without showing what is typed.

@@ -40,7 +40,8 @@ type RepositoryConfig struct {
 	Password     []byte // empty: generated once, when the repository is created, into DataDir
 	PasswordFrom string // for people, where Password is kept: "the file /run/secrets/backup"; never a secret
 	Compression  repo.Compression
-	PackSize     int // bytes; 0 = default
+	PackSize     int  // bytes; 0 = default
+	ReadOnly     bool // it is only read, by a recovery: where it cannot be locked, it is read without
 }
 
 // Storage is a repo.Storage that can say where it is.

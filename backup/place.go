@@ -20,7 +20,7 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 		return err
 	}
 	if part.Folder {
-		return x.folderThroughSource(ctx, node, part, source)
+		return x.folderThroughSource(ctx, node, full, part, source)
 	}
 	if node.Type != "file" {
 		return fmt.Errorf("%w: %s is a folder: restore it into a target", ErrInvalid, full)
@@ -48,10 +48,10 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 }
 
 // folderThroughSource is throughSource for a part that is a folder.
-func (x *restoreRun) folderThroughSource(ctx context.Context, node repo.Node, part *ManifestPart, source NamedSource) error {
+func (x *restoreRun) folderThroughSource(ctx context.Context, node repo.Node, full string, part *ManifestPart, source NamedSource) error {
 	to, ok := source.Source.(FolderRestorer)
 	if !ok || node.Subtree == nil {
-		return fmt.Errorf("%w: %s is a folder: restore it into a target", ErrInvalid, part.Name)
+		return fmt.Errorf("%w: %s is a folder: restore it into a target", ErrInvalid, full)
 	}
 	if tree := node.Subtree.String(); tree != part.Tree {
 		return fmt.Errorf("%s has the tree %s, the manifest says %s: %w", part.Name, tree, part.Tree, repo.ErrDamaged)

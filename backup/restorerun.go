@@ -18,11 +18,12 @@ import (
 // RestoreRequest asks for a restore: either as files below Target, or through the source into a new Place.
 type RestoreRequest struct {
 	Repository string `json:"repository"`
-	Snapshot   string `json:"snapshot"`         // ID, prefix, or "latest" (then Job is needed)
-	Job        string `json:"job,omitempty"`    // narrows "latest"
-	Path       string `json:"path,omitempty"`   // part, or a path in it; empty = the whole snapshot
-	Target     string `json:"target,omitempty"` // absolute path of a folder, created when missing; nothing in it is overwritten
-	Place      string `json:"place,omitempty"`  // for the source: a new database's name, a new file's path; needs Path = one part
+	Snapshot   string `json:"snapshot"`          // ID, prefix, or "latest" (then Job is needed)
+	Job        string `json:"job,omitempty"`     // narrows "latest"
+	Path       string `json:"path,omitempty"`    // part, or a path in it; empty = the whole snapshot
+	Target     string `json:"target,omitempty"`  // absolute path of a folder, created when missing; nothing in it is overwritten
+	Partial    bool   `json:"partial,omitempty"` // what cannot be read is named and left out; without it nothing is restored then
+	Place      string `json:"place,omitempty"`   // for the source: a new database's name, a new file's path; needs Path = one part
 }
 
 // check refuses what makes no sense.
@@ -35,6 +36,8 @@ func (q RestoreRequest) check() error {
 	case (q.Target == "") == (q.Place == ""):
 		return fmt.Errorf("%w: say either a target, to restore files into that folder, or a place, to restore through the source",
 			ErrInvalid)
+	case q.Partial && q.Target == "":
+		return fmt.Errorf("%w: through a source a dump is restored as a whole, or not at all", ErrInvalid)
 	case q.Target != "" && !filepath.IsAbs(q.Target):
 		return fmt.Errorf("%w: the target %q is not an absolute path", ErrInvalid, q.Target)
 	case q.Place != "" && q.Path == "":
@@ -73,6 +76,7 @@ type restoreRun struct {
 	snapshot repo.Snapshot
 	total    int64 // bytes to restore
 	done     atomic.Int64
+	lost     []Finding // what could not be read, of a partial restore
 }
 
 func (x *restoreRun) do(ctx context.Context) error {
@@ -83,12 +87,12 @@ func (x *restoreRun) do(ctx context.Context) error {
 	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
 		return because(ctx, err)
 	}
-	lock, unlock, err := x.vault.lock(ctx, x.repo, x.runner, false)
+	ctx, unlock, err := x.vault.readLock(ctx, x.repo, x.runner)
 	if err != nil {
 		return because(ctx, err)
 	}
 	defer unlock()
-	return because(lock.Context(), x.restore(lock.Context()))
+	return because(ctx, x.restore(ctx))
 }
 
 func (x *restoreRun) restore(ctx context.Context) (err error) {
@@ -149,7 +153,11 @@ func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
 	}
 	x.setStep("restoring into " + x.request.Target)
 	for _, n := range nodes {
-		done, err := fsnode.Restore(ctx, x.repo, n, root, fsnode.RestoreOptions{Log: x.log, Progress: func(n int64) { x.done.Add(n) }})
+		o := fsnode.RestoreOptions{Log: x.log, Progress: func(n int64) { x.done.Add(n) }}
+		if x.request.Partial {
+			o.Lost = x.lose
+		}
+		done, err := fsnode.Restore(ctx, x.repo, n, root, o)
 		for _, note := range done.Notes {
 			x.log.Warn(note)
 		}
@@ -158,6 +166,9 @@ func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
 				x.request.Target, marked)
 		}
 		x.log.Info("restored "+n.Name, "files", done.Files, "folders", done.Folders, "others", done.Others, "bytes", done.Bytes)
+	}
+	if x.request.Partial {
+		return x.account(ctx, root, marked)
 	}
 	return root.Remove(marked)
 }
@@ -170,14 +181,16 @@ func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
 		if n.Type != "file" {
 			return nil
 		}
-		f, err := x.repo.OpenFile(ctx, n)
-		if err != nil {
-			return fmt.Errorf("%s: %w; nothing was restored", path, err)
+		if !x.request.Partial {
+			f, err := x.repo.OpenFile(ctx, n)
+			if err != nil {
+				return fmt.Errorf("%s: %w; nothing was restored", path, err)
+			}
+			f.Close()
 		}
-		defer f.Close()
 		inode := [2]uint64{n.DeviceID, n.Inode}
 		if n.Links < 2 || n.Inode == 0 || !linked[inode] {
-			x.total += f.Size()
+			x.total += int64(n.Size)
 		}
 		if n.Links > 1 {
 			linked[inode] = true
@@ -194,6 +207,8 @@ func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
 		for e, err := range x.repo.Walk(ctx, *n.Subtree) {
 			if err == nil {
 				err = count(n.Name+"/"+e.Path, e.Node)
+			} else if x.request.Partial && ctx.Err() == nil {
+				break // the restore will come to it
 			}
 			if err != nil {
 				return err

@@ -26,6 +26,7 @@ type vault struct {
 	password     []byte                 // empty: generated
 	passwordFrom string                 // see RepositoryConfig
 	changed      atomic.Pointer[[]byte] // what took the place of password since; nil: nothing
+	readOnly     bool                   // see RepositoryConfig
 	base         repo.Options
 	storage      *liveStorage
 	gate         *gate
@@ -40,7 +41,8 @@ type vault struct {
 
 // identity tells vaults apart. The password is in it as a hash only.
 func identity(r RepositoryConfig) string {
-	return fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%d", r.Name, r.Storage.Location(), repo.Hash(r.Password), r.Compression, r.PackSize)
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%d\x00%t", r.Name, r.Storage.Location(), repo.Hash(r.Password), r.Compression,
+		r.PackSize, r.ReadOnly)
 }
 
 // vaultOf returns the vault of a repository, making it at first use. The caller holds s.mu.
@@ -55,7 +57,8 @@ func (s *Service) vaultOf(c *setup, r RepositoryConfig) *vault {
 	}
 	v := &vault{
 		service: s, name: r.Name, location: location, dataDir: c.DataDir, password: r.Password, passwordFrom: r.PasswordFrom,
-		storage: &liveStorage{}, gate: s.gates[location], opening: make(chan struct{}, 1),
+		readOnly: r.ReadOnly,
+		storage:  &liveStorage{}, gate: s.gates[location], opening: make(chan struct{}, 1),
 	}
 	v.storage.set(r.Storage)
 	v.base = s.options(repo.Options{
@@ -201,6 +204,21 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 		}
 		journal.leave(v.location)
 	}, nil
+}
+
+// readLock is lock for what only reads; it returns the context to work under. A recovery goes on without a lock, from a
+// medium that cannot be written to, or beside the lock of a machine that is gone: everything it reads is verified, so the
+// worst that a prune of others does to it is that something is missing, and named.
+func (v *vault) readLock(ctx context.Context, r *repo.Repository, run *runner) (context.Context, func(), error) {
+	lock, unlock, err := v.lock(ctx, r, run, false)
+	if err == nil {
+		return lock.Context(), unlock, nil
+	}
+	if !v.readOnly || ctx.Err() != nil {
+		return nil, nil, err
+	}
+	run.log.Warn("the repository cannot be locked, and is read without a lock", "error", err)
+	return ctx, func() {}, nil
 }
 
 // await takes the lock as soon as nobody is in the way, for a while.

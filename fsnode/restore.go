@@ -25,6 +25,10 @@ type Restored struct {
 type RestoreOptions struct {
 	Log      *slog.Logger
 	Progress func(bytes int64) // added bytes; called from one goroutine at a time
+
+	// Lost makes what cannot be read in the repository no error: it is told, left out, and everything else is restored.
+	// path is slash-separated and begins with the node's name.
+	Lost func(path string, err error)
 }
 
 // Restore writes node (a file, or a folder with everything below it) into the folder that root is, under its name.
@@ -35,7 +39,7 @@ type RestoreOptions struct {
 // When it returns nil, all is durable. It syncs the file system once, at the end: with an fsync for each, ten
 // thousand small files took 23 s instead of 1 to 2.
 func Restore(ctx context.Context, r *repo.Repository, node repo.Node, root *os.Root, o RestoreOptions) (Restored, error) {
-	x := restorer{ctx: ctx, repo: r, top: root, links: map[linkKey]linked{}, notes: newNotes(o.Log), progress: o.Progress}
+	x := restorer{ctx: ctx, repo: r, top: root, links: map[linkKey]linked{}, notes: newNotes(o.Log), progress: o.Progress, lost: o.Lost}
 	if x.progress == nil {
 		x.progress = func(int64) {}
 	}
@@ -44,7 +48,7 @@ func Restore(ctx context.Context, r *repo.Repository, node repo.Node, root *os.R
 		return Restored{}, fmt.Errorf("restore into %s: %w", root.Name(), bare(err))
 	}
 	defer dir.Close()
-	err = x.node(place{root: root, dir: dir}, node)
+	err = x.unlessLost(place{root: root, dir: dir}, node)
 	if err == nil {
 		err = syncAll(root)
 	}
@@ -72,6 +76,7 @@ type restorer struct {
 	links    map[linkKey]linked // files with several names, by the first one
 	notes    *notes
 	progress func(int64)
+	lost     func(path string, err error) // nil: what cannot be read is an error
 	restored Restored
 	foreign  int // entries whose owner could not be set
 }
@@ -81,13 +86,28 @@ func (x *restorer) full(p place, name string) string {
 	return filepath.Join(x.top.Name(), filepath.FromSlash(p.rel), name)
 }
 
+// lostError is an error of reading the repository, which writing elsewhere does not suffer from.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+// unlessLost restores one entry; one that cannot be read in the repository is only told, where that is wanted.
+func (x *restorer) unlessLost(p place, n repo.Node) error {
+	err := x.node(p, n)
+	if _, lost := errors.AsType[lostError](err); !lost || x.lost == nil || x.ctx.Err() != nil {
+		return err
+	}
+	x.lost(path.Join(p.rel, n.Name), err)
+	return nil
+}
+
 // node restores one entry, whatever it is.
 func (x *restorer) node(p place, n repo.Node) error {
 	if x.ctx.Err() != nil {
 		return context.Cause(x.ctx)
 	}
 	if !legalName(n.Name) {
-		return fmt.Errorf("%w: an entry of folder %q has the illegal name %q", repo.ErrDamaged, p.rel, n.Name)
+		return lostError{fmt.Errorf("%w: an entry of folder %q has the illegal name %q", repo.ErrDamaged, p.rel, n.Name)}
 	}
 	switch n.Type {
 	case "dir":
@@ -105,11 +125,11 @@ func (x *restorer) node(p place, n repo.Node) error {
 // is made in it changes its time, and its mode may forbid writing.
 func (x *restorer) folder(p place, n repo.Node) error {
 	if n.Subtree == nil {
-		return fmt.Errorf("%w: the folder %s has no tree", repo.ErrDamaged, x.full(p, n.Name))
+		return lostError{fmt.Errorf("%w: the folder %s has no tree", repo.ErrDamaged, x.full(p, n.Name))}
 	}
 	nodes, err := x.repo.LoadTree(x.ctx, *n.Subtree)
 	if err != nil {
-		return fmt.Errorf("folder %s: %w", path.Join(p.rel, n.Name), err)
+		return lostError{fmt.Errorf("folder %s: %w", path.Join(p.rel, n.Name), err)}
 	}
 	if err := p.root.Mkdir(n.Name, 0o700); err != nil {
 		return x.writable(err, p, n)
@@ -120,7 +140,7 @@ func (x *restorer) folder(p place, n repo.Node) error {
 	}
 	defer sub.close()
 	for _, child := range nodes {
-		if err := x.node(sub, child); err != nil {
+		if err := x.unlessLost(sub, child); err != nil {
 			return err
 		}
 	}
@@ -151,7 +171,7 @@ func (p place) close() {
 func (x *restorer) file(p place, n repo.Node) error {
 	src, err := x.repo.OpenFile(x.ctx, n)
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", x.full(p, n.Name), err)
+		return lostError{fmt.Errorf("restore %s: %w", x.full(p, n.Name), err)}
 	}
 	defer src.Close()
 	f, err := p.root.OpenFile(n.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -177,7 +197,7 @@ func (x *restorer) fill(p place, f *os.File, src *repo.File, n repo.Node) error 
 		return x.writable(w.err, p, n)
 	}
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", x.full(p, n.Name), err)
+		return lostError{fmt.Errorf("restore %s: %w", x.full(p, n.Name), err)}
 	}
 	return x.metadata(p, f, n)
 }
