@@ -164,6 +164,7 @@ func (d *fullDisk) prune(maxUnused string) (backup.Run, error) {
 // fails, says what to do, and leaves nothing; what needs none works; and prune, with packs that nobody needs, makes room
 // for the rest.
 func TestFullDisk(t *testing.T) {
+	t.Parallel() // it mostly waits
 	d := newFullDisk(t, 40)
 	first := d.backedUp(8)
 	d.backedUp(8)
@@ -195,6 +196,7 @@ func TestFullDisk(t *testing.T) {
 // TestFullDiskRepack has packs of which a half is needed. On a full disk they cannot be written anew: prune deletes only
 // what is wholly unused, or nothing, and says so.
 func TestFullDiskRepack(t *testing.T) {
+	t.Parallel() // it mostly waits
 	d := newFullDisk(t, 40)
 	for n := range 64 {
 		d.media[fmt.Sprint(n)] = diskNoise(128 << 10)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -33,8 +34,11 @@ var labOps = []labOp{
 	{"pin", 1, (*labChild).pin},
 	{"prune", 3, (*labChild).prune},
 	{"check", 1, (*labChild).check},
+	{"import", 2, (*labChild).importDump},
+	{"repair", 1, (*labChild).repair},
 	{"password", 1, (*labChild).changePassword},
 	{"key", 1, (*labChild).changeKeys},
+	{"mend", 0, (*labChild).mend},
 }
 
 type labOp struct {
@@ -76,13 +80,14 @@ func init() {
 // labChild is the child at work.
 type labChild struct {
 	*backup.Service
+	root    string
 	rng     *rand.Rand
 	next    uint64
 	content atomic.Uint64 // the number of the backup that is being made
 }
 
 func runLabChild(plan labPlan) error {
-	c := &labChild{Service: backup.New().Cheap(), rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next}
+	c := &labChild{Service: backup.New().Cheap(), root: plan.Root, rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next}
 	st := &suicidal{Local: storage.NewLocal(filepath.Join(plan.Root, "repository")), after: plan.After}
 	st.left.Store(plan.KillAt)
 	if _, err := c.Attach(labConfig(plan.Root, st, c)); err != nil {
@@ -255,6 +260,56 @@ func (c *labChild) changeKeys(ctx context.Context) error {
 		}
 	}
 	_, err = c.green(c.AddKey(ctx, "tester", "", fmt.Appendf(nil, "password %d", c.rng.Uint64())))
+	return err
+}
+
+// importDump imports a file that lies there: a snapshot of an older time.
+func (c *labChild) importDump(ctx context.Context) error {
+	number := c.next
+	c.next++
+	made := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(number) * time.Hour)
+	file := filepath.Join(c.root, "db-"+made.Format("2006-01-02-150405")+".sql")
+	if err := os.WriteFile(file, labDump(number), 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	fmt.Println("backing", number)
+	run, err := c.green(c.Import(ctx, "tester", backup.ImportRequest{Job: "shop", Part: "db.sql", Files: []string{file}}))
+	if err != nil {
+		return err
+	}
+	list, err := c.Snapshots(ctx, backup.SnapshotQuery{Job: "shop"})
+	for _, s := range list.Snapshots {
+		if s.Run == run.ID {
+			fmt.Println("backed", number, s.ID)
+		}
+	}
+	return err
+}
+
+// repair has something to repair: an index file is gone.
+func (c *labChild) repair(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(c.root, "repository", "index", strings.Repeat("?", 64)))
+	if err != nil {
+		return err
+	}
+	if len(files) > 0 {
+		fmt.Println("wounding")
+		if err := os.Remove(files[c.rng.IntN(len(files))]); err != nil {
+			return err
+		}
+	}
+	return c.mend(ctx)
+}
+
+func (c *labChild) mend(ctx context.Context) error {
+	_, err := c.green(c.Repair(ctx, "tester", backup.RepairRequest{What: backup.RepairIndex, ReadAll: c.rng.IntN(3) == 0}))
+	if err == nil {
+		_, err = c.green(c.Repair(ctx, "tester", backup.RepairRequest{What: backup.RepairSnapshots}))
+	}
+	if err == nil {
+		fmt.Println("mended")
+	}
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 // TestPowerCut cuts the power of the disk on which everything lies, repository, journal and history, at random moments
 // while a process works: what it acknowledged is there when the disk is back, and the next process needs no hand.
 func TestPowerCut(t *testing.T) {
+	t.Parallel() // it mostly waits
 	rounds := 8
 	switch {
 	case realtest.Soak():
@@ -28,6 +29,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		l.killed[doing]++
 		disk.Restart(t)
+		l.mend()
 		l.verify(t, l.rng, round%10 == 9)
 		l.quiet("backup")
 	}
