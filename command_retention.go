@@ -211,7 +211,8 @@ func (s *session) prune(ctx context.Context, q backup.PruneRequest) (backup.Run,
 }
 
 func keepCommand(name, short string, pin bool) *cobra.Command {
-	return &cobra.Command{
+	var job string
+	cmd := &cobra.Command{
 		Use:   name + " <snapshot>...",
 		Short: short,
 		Long: short + `. A pinned snapshot is removed by no retention and counted by no limit; it bears the
@@ -219,7 +220,11 @@ tag "keep", which restic honours with forget --keep-tag keep.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
 			var runs []backup.Run
-			for _, id := range snapshots {
+			for _, name := range snapshots {
+				id, err := s.find(ctx, name, job)
+				if err != nil {
+					return err
+				}
 				run, err := s.Keep(ctx, backup.KeepRequest{Repository: s.repository, Snapshot: id, Keep: pin})
 				if err == nil {
 					run, err = s.follow(ctx, run)
@@ -237,6 +242,8 @@ tag "keep", which restic honours with forget --keep-tag keep.`,
 			return nil
 		}),
 	}
+	addJobFlag(cmd, &job)
+	return cmd
 }
 
 func deleteCommand() *cobra.Command {

@@ -33,7 +33,8 @@ func (r *Repository) Forget(ctx context.Context, lock *Lock, ids []ID) ([]ID, er
 			return nil
 		})
 	}
-	return gone, group.Wait()
+	err = group.Wait() // before gone is looked at
+	return gone, err
 }
 
 // deleteSnapshot is nil when the file is gone. An answer that was lost is not taken for a failure: people are told what
