@@ -150,6 +150,9 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 				v.command("key remove "+k.ID.Short())))
 		}
 	}
+	if len(keys) > repo.MaxKeys {
+		found = append(found, warning("there are %d keys, and only %d are tried: some passwords may not open it; remove some", len(keys), repo.MaxKeys))
+	}
 	own, err := v.ownKey(ctx, r)
 	switch {
 	case err != nil:

@@ -120,6 +120,7 @@ func TestKeysOfAConfiguredPassword(t *testing.T) {
 func TestGeneratedPasswordFaults(t *testing.T) {
 	for _, how := range []storagetest.How{storagetest.Before, storagetest.After, storagetest.Midway} {
 		for k, more := 1, true; more; k++ {
+			more = false // also when this test is not among those to be run
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					below := new(storage.Memory)

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// MaxKeys is how many key files are tried when a repository is opened, by restic, too.
+const MaxKeys = maxKeyTries
+
 // Key is a key file as it tells of itself, in clear text: one password that opens the repository.
 type Key struct {
 	ID       ID        `json:"id"`
