@@ -45,7 +45,7 @@ func (s *session) printRepository(r backup.RepositoryStatus) error {
 		return err
 	}
 	if r.GeneratedPassword != "" {
-		s.note("Keep a copy of the password in another place: without it nothing can be restored. "+
+		s.note("Keep a copy of the password in another place: without it nothing can be restored. " +
 			"caddy backup kit --show-password prints all that is needed.")
 	}
 	return nil
