@@ -69,7 +69,7 @@ func addCommands(root *cobra.Command) {
 		listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(), recoverCommand(),
-		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(),
+		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),
 	)
 }

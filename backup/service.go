@@ -26,6 +26,8 @@ type Service struct {
 	closed  bool
 	runs    sync.WaitGroup
 
+	counting counting
+
 	// What tests turn.
 	now      func() time.Time
 	lockWait time.Duration                   // how long a run waits for a lock that others hold
@@ -42,6 +44,7 @@ func New() *Service {
 		log:      log,
 		vaults:   map[string]*vault{},
 		gates:    map[string]*gate{},
+		counting: make(counting, 1),
 		active:   map[string]*runner{},
 		now:      time.Now,
 		lockWait: time.Minute,

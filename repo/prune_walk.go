@@ -11,17 +11,7 @@ import (
 // first blob that no index lists: a prune that went on would delete what is below.
 func (p *pruner) needs(ctx context.Context, snapshots []Snapshot) error {
 	w := &needWalk{repo: p.repo, catalog: p.catalog}
-	w.group, ctx = errgroup.WithContext(ctx)
-	w.group.SetLimit(max(loads, p.repo.opt.Cores))
-	for i, s := range snapshots {
-		if ctx.Err() != nil {
-			break
-		}
-		p.progress(PruneWalking, int64(i), int64(len(snapshots)))
-		err := w.visit(ctx, s.Tree, "snapshot "+s.ID.Short()+":")
-		w.group.Go(func() error { return err })
-	}
-	return w.group.Wait()
+	return w.all(ctx, snapshots, func(i int) { p.progress(PruneWalking, int64(i), int64(len(snapshots))) })
 }
 
 // needWalk walks trees, each once.
@@ -29,6 +19,22 @@ type needWalk struct {
 	repo    *Repository
 	catalog *catalog
 	group   *errgroup.Group
+	look    func(tree ID, nodes []Node) // shown each tree once, several at once; nil: nobody looks
+}
+
+// all walks snapshots, and tells before which one it is.
+func (w *needWalk) all(ctx context.Context, snapshots []Snapshot, at func(int)) error {
+	w.group, ctx = errgroup.WithContext(ctx)
+	w.group.SetLimit(max(loads, w.repo.opt.Cores))
+	for i, s := range snapshots {
+		if ctx.Err() != nil {
+			break
+		}
+		at(i)
+		err := w.visit(ctx, s.Tree, "snapshot "+s.ID.Short()+":")
+		w.group.Go(func() error { return err })
+	}
+	return w.group.Wait()
 }
 
 // visit marks a tree and all below it, unless that was done. It goes deep on the calling goroutine and wide on others as
@@ -45,6 +51,9 @@ func (w *needWalk) visit(ctx context.Context, tree ID, path string) error {
 	nodes, err := w.repo.LoadTree(ctx, tree)
 	if err != nil {
 		return fmt.Errorf("%s/: %w", path, err)
+	}
+	if w.look != nil {
+		w.look(tree, nodes)
 	}
 	for i := range nodes {
 		n := &nodes[i]
