@@ -39,6 +39,10 @@ var (
 		"POST /snapshots/delete":          Admin,
 		"POST /repositories/{name}/prune": Admin,
 
+		"GET /snapshots/{id}/diff":         Viewer,
+		"GET /repositories/{name}/stats":   Viewer,
+		"POST /repositories/{name}/repair": Admin,
+
 		"POST /repositories/{name}/kit/confirm":      Admin,
 		"GET /kit":                                   Root,
 		"POST /doctor":                               Admin,
@@ -66,7 +70,10 @@ var (
 )
 
 // bodies are what a route needs to get past its own checks of the request.
-var bodies = map[string]string{"POST /snapshots/{id}/restore": `{"target": "new"}`}
+var bodies = map[string]string{
+	"POST /snapshots/{id}/restore":     `{"target": "new"}`,
+	"POST /repositories/{name}/repair": `{"what": "index"}`,
+}
 
 // people are the callers that every route is tried with.
 var people = []struct {
