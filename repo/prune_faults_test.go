@@ -3,6 +3,8 @@ package repo_test
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,7 +126,10 @@ func checkWithRestic(t *testing.T, st repo.Storage) {
 // TestCrashInPrune ends the process before, in the middle of and after each operation of forget and prune.
 func TestCrashInPrune(t *testing.T) {
 	s := newScene(t)
-	for _, how := range []storagetest.How{storagetest.Before, storagetest.Midway, storagetest.After} {
+	for _, how := range []storagetest.How{storagetest.After, storagetest.Before, storagetest.Midway} {
+		if testing.Short() && how != storagetest.After {
+			continue
+		}
 		for k, more := 1, true; more; k++ {
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				var left *storage.Memory
@@ -139,7 +144,7 @@ func TestCrashInPrune(t *testing.T) {
 					storagetest.Copy(t, left, below)
 					s.mustHeal(t, below)
 				})
-				if k%30 == 7 && how == storagetest.After {
+				if k%25 == 12 {
 					breakLocks(t, left)
 					checkWithRestic(t, left)
 				}
@@ -170,6 +175,42 @@ func TestEveryOperationOfPruneFails(t *testing.T) {
 					f.Inject(fault)
 					_ = s.work(t, f)
 					more = f.Fired() > 0
+					s.mustHeal(t, below)
+				})
+			})
+		}
+	}
+}
+
+// TestCrashInPruneOnFullDisk ends the process at each operation of a prune that runs out of space, for packs or for an
+// index, and so takes back what it has stored and deletes what it can.
+func TestCrashInPruneOnFullDisk(t *testing.T) {
+	s := newScene(t)
+	puts := func(dir string) func(storagetest.Op) bool {
+		return func(op storagetest.Op) bool { return op.Kind == storagetest.Put && strings.HasPrefix(op.Name, dir) }
+	}
+	for name, full := range map[string]storagetest.Fault{
+		"no room for packs":                   {Only: puts("data/"), Times: storagetest.Forever},
+		"room for one pack":                   {Only: puts("data/"), At: 2, Times: storagetest.Forever},
+		"no room for an index until packs go": {Only: puts("index/"), At: 2},
+	} {
+		full.Err = syscall.ENOSPC
+		for k, more := 1, true; more; k++ {
+			t.Run(fmt.Sprintf("%s, operation %d", name, k), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, below := s.open(t)
+					f.Inject(full)
+					crashed := false
+					f.Hook(func(op storagetest.Op) error {
+						if crashed = crashed || op.N >= k; crashed {
+							return storagetest.ErrCrashed
+						}
+						return nil
+					})
+					err := s.work(t, f)
+					if more = crashed; !more && err != nil {
+						t.Error(err)
+					}
 					s.mustHeal(t, below)
 				})
 			})
