@@ -87,7 +87,7 @@ func loadManifest(ctx context.Context, r *repo.Repository, s repo.Snapshot) (*Ma
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size())) // through the cache: every download asks for it
 	if err != nil {
 		return nil, err
 	}

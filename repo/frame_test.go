@@ -110,11 +110,11 @@ func TestBlobCache(t *testing.T) {
 	c := blobCache{limit: 100}
 	key := func(i byte) blobKey { return blobKey{DataBlob, ID{i}} }
 	for i := range byte(10) {
-		c.put(key(i), make([]byte, 10))
+		c.put(key(i), i, 10)
 	}
 	c.get(key(0))
-	c.put(key(10), make([]byte, 15)) // pushes out what was not used for longest: 1 and 2
-	c.put(key(11), make([]byte, 26)) // larger than a quarter
+	c.put(key(10), 10, 15) // pushes out what was not used for longest: 1 and 2
+	c.put(key(11), 11, 26) // larger than a quarter
 	for i := range byte(12) {
 		if has := c.get(key(i)) != nil; has != (i != 1 && i != 2 && i != 11) {
 			t.Errorf("blob %d: there %v", i, has)
@@ -123,8 +123,8 @@ func TestBlobCache(t *testing.T) {
 	if c.size != 95 || c.order.Len() != 9 {
 		t.Errorf("%d bytes in %d blobs", c.size, c.order.Len())
 	}
-	c.put(key(10), make([]byte, 5)) // it is there
-	if len(c.get(key(10))) != 15 || c.get(blobKey{TreeBlob, ID{0}}) != nil {
+	c.put(key(10), 0, 5) // it is there
+	if c.get(key(10)) != 10 || c.get(blobKey{TreeBlob, ID{0}}) != nil {
 		t.Error("a blob was replaced, or taken for a tree")
 	}
 }

@@ -50,7 +50,7 @@ func (f *File) length(blob int) int { return int(f.ends[blob] - f.startOf(blob))
 // read fetches, opens and verifies a batch.
 func (f *File) read(ctx context.Context, b batch) batch {
 	if b.cached {
-		b.data, b.err = f.repo.cachedBlob(ctx, DataBlob, f.blobs[b.first])
+		b.data, b.err = f.repo.cachedBlob(ctx, f.blobs[b.first])
 	} else {
 		b.data, b.err = f.open(ctx, b)
 	}

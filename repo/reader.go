@@ -194,7 +194,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 			return read, io.EOF
 		}
 		i := f.blobAt(off)
-		data, err := f.repo.cachedBlob(f.ctx, DataBlob, f.blobs[i])
+		data, err := f.repo.cachedBlob(f.ctx, f.blobs[i])
 		if err != nil {
 			return read, err
 		}

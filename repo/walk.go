@@ -70,7 +70,7 @@ func (r *Repository) Lookup(ctx context.Context, tree ID, path string) (Node, er
 		if node.Subtree == nil {
 			return Node{}, fmt.Errorf("%s: %w", done, ErrNotFolder)
 		}
-		nodes, err := r.LoadTree(ctx, *node.Subtree)
+		nodes, err := r.cachedTree(ctx, *node.Subtree)
 		if err != nil {
 			return Node{}, err
 		}
