@@ -25,3 +25,6 @@ func MemoryKey(location string) string { return memoryKey(location) }
 func (s *Service) SetClock(d time.Duration) {
 	s.now = func() time.Time { return time.Now().Add(d) }
 }
+
+// SetLockWait sets how long a run waits for a lock that others hold.
+func (s *Service) SetLockWait(d time.Duration) { s.lockWait = d }

@@ -104,9 +104,11 @@ func TestRestorePreflight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, s := newShop(t)
 		target := filepath.Join(t.TempDir(), "target")
-		index := storagetest.Names(t, e.Storage, "index")[0]
-		saved := storagetest.Read(t, e.Storage, index)
-		storagetest.Remove(t, e.Storage, index)
+		saved := map[string][]byte{} // without its index file a pack would be asked itself what it holds
+		for _, name := range append(storagetest.Names(t, e.Storage, "index"), storagetest.Names(t, e.Storage, "data")...) {
+			saved[name] = storagetest.Read(t, e.Storage, name)
+			storagetest.Remove(t, e.Storage, name)
+		}
 		e = reopen(t, e)
 		run := restored(t, e, backup.RestoreRequest{Snapshot: s.ID, Target: target})
 		if run.State != backup.StateFailed || !strings.Contains(run.Error, repo.ErrDamaged.Error()) {
@@ -115,7 +117,9 @@ func TestRestorePreflight(t *testing.T) {
 		if _, err := os.Stat(target); !errors.Is(err, os.ErrNotExist) {
 			t.Error("the target was touched: ", err)
 		}
-		storagetest.Write(t, e.Storage, index, saved)
+		for name, data := range saved {
+			storagetest.Write(t, e.Storage, name, data)
+		}
 		for _, name := range storagetest.Names(t, e.Storage, "data") {
 			data := storagetest.Read(t, e.Storage, name)
 			for i := range data {

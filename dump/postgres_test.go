@@ -101,6 +101,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("contract", func(t *testing.T) { testPostgresContract(t, pg) })
 	t.Run("as the owner", func(t *testing.T) { testPostgresOwner(t, pg) })
 	t.Run("fixtures", func(t *testing.T) { testPostgresFixtures(t, pg) })
+	t.Run("verify", func(t *testing.T) { testPostgresVerify(t, pg) })
 	t.Run("while written to", func(t *testing.T) { testPostgresWhileWrittenTo(t, pg) })
 	t.Run("secrets", func(t *testing.T) { testPostgresSecrets(t, pg) })
 	t.Run("messages", func(t *testing.T) { testPostgresMessages(t, pg) })
