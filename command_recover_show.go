@@ -168,12 +168,15 @@ func (s *session) printRecovered(ctx context.Context, x backup.Snapshot, target 
 func wayBack(p backup.ManifestPart, at string) string {
 	at = quoted(at)
 	switch {
-	case p.Kind == "postgres" && strings.HasPrefix(p.Checked, "archive"), p.Kind == "postgres" && strings.Contains(p.Checked, "; archive"):
-		version := strings.TrimPrefix(p.Tool, "pg_dump ")
-		return "into a new database, with the roles made before (pg_restore " + printable(version) + " or newer):\n" +
-			"    createdb --template=template0 NAME && pg_restore --exit-on-error --single-transaction --dbname=NAME " + at
-	case p.Kind == "postgres":
+	case p.Kind == "postgres" && strings.Contains(p.Checked, "script"): // an imported one
 		return "into a new database:\n    createdb --template=template0 NAME && psql --set=ON_ERROR_STOP=1 --dbname=NAME --file=" + at
+	case p.Kind == "postgres":
+		tool := ""
+		if version, ok := strings.CutPrefix(p.Tool, "pg_dump "); ok {
+			tool = " (pg_restore " + printable(version) + " or newer)"
+		}
+		return "into a new database, with the roles made before" + tool + ":\n" +
+			"    createdb --template=template0 NAME && pg_restore --exit-on-error --single-transaction --dbname=NAME " + at
 	case p.Kind == "sqlite":
 		return "in place of the lost file, while nothing has it open and no -wal or -journal lies beside it:\n    cp " + at + " PLACE"
 	case p.Kind == "caddy":
@@ -182,7 +185,7 @@ func wayBack(p backup.ManifestPart, at string) string {
 	case p.Folder:
 		return "to where it was:\n    cp -a " + at + "/. PLACE   # " + printable(strings.TrimPrefix(p.Facts.Source, "folder "))
 	}
-	return "what " + printable(p.Tool) + " has printed: give it to the program that reads it"
+	return "what a program has printed, for the program that reads it: " + printable(p.Facts.Source)
 }
 
 // quoted is a word for a shell.

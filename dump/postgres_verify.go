@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -21,19 +22,21 @@ var scriptMarks = []struct{ begin, end string }{
 const (
 	scriptHead = 4 << 10 // bytes in which the beginning stands: comments may be before it
 	scriptTail = 1 << 10 // bytes in which the end stands
-	tarMark    = "toc.dat\x00"
 )
 
-// Verify judges a dump that was made before: an archive is read to its end by pg_restore, a script must have the line
-// that pg_dump writes last.
+// Verify judges a dump that was made before: an archive is read to its end by pg_restore, one in tar by us, and a script
+// must have the line that pg_dump writes last.
 func (p *Postgres) Verify(ctx context.Context, _ backup.Part, r io.Reader, t *backup.Task) (backup.Facts, error) {
 	in := bufio.NewReaderSize(r, archiveHead)
 	head, err := in.Peek(scriptHead)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return backup.Facts{}, err
 	}
-	if bytes.HasPrefix(head, []byte(archiveMagic)) || bytes.HasPrefix(head, []byte(tarMark)) {
+	if bytes.HasPrefix(head, []byte(archiveMagic)) {
 		return p.verifyArchive(ctx, in, t)
+	}
+	if bytes.HasPrefix(head, []byte(tarMark)) {
+		return verifyTar(ctx, in)
 	}
 	for _, mark := range scriptMarks {
 		if bytes.Contains(unixLines(head), []byte(mark.begin)) {
@@ -60,6 +63,43 @@ func (p *Postgres) verifyArchive(ctx context.Context, in io.Reader, t *backup.Ta
 		return backup.Facts{}, err
 	}
 	return backup.Facts{Checked: "archive read to its end by pg_restore " + newest.version.text}, nil
+}
+
+// What pg_dump writes into a tar first and last, and how a tar ends.
+const (
+	tarMark = "toc.dat\x00"
+	tarLast = "restore.sql"
+	tarEnd  = 1024 // bytes of zeros
+)
+
+// verifyTar does without pg_restore, which goes round for ever in one that is cut off.
+func verifyTar(ctx context.Context, in io.Reader) (backup.Facts, error) {
+	tail := &tailWriter{keep: tarEnd}
+	whole := io.TeeReader(&contextReader{ctx, in}, tail)
+	last := ""
+	for archive := tar.NewReader(whole); ; {
+		entry, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			last = entry.Name
+			_, err = io.Copy(io.Discard, archive)
+		}
+		if err != nil {
+			return backup.Facts{}, fmt.Errorf("the tar is not whole, behind %q: %w", last, err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, whole); err != nil {
+		return backup.Facts{}, err
+	}
+	if last != tarLast || !bytes.Equal(tail.last, make([]byte, tarEnd)) {
+		return backup.Facts{}, fmt.Errorf("the tar is cut off behind %q: pg_dump ends it with %s and zeros", last, tarLast)
+	}
+	return backup.Facts{
+		Checked: "tar read to its end",
+		Notes:   []string{"it is a tar, not an archive of the custom format: it goes back with pg_restore, from the file"},
+	}, nil
 }
 
 func verifyScript(ctx context.Context, in io.Reader, end string) (backup.Facts, error) {
