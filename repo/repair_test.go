@@ -173,7 +173,7 @@ func TestRepairIndex(t *testing.T) {
 			if name == "one flipped" && (report.FilesWritten != 1 || report.FilesDeleted != 1 || report.HeadersRead != len(report.Found)) {
 				t.Errorf("more was done than must be: %+v", report)
 			}
-			mustBeClean(t, st, true)
+			mustBeClean(t, st, strings.HasPrefix(name, "one"))
 			mustHoldBoth(t, st)
 			if again := repairIndex(t, st, repo.RepairIndexOptions{}); !again.Clean() || again.HeadersRead > 0 {
 				t.Errorf("not done: %+v", again)
