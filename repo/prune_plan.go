@@ -173,7 +173,11 @@ func planIndex(c *catalog, verdicts []verdict) indexChange {
 			change.list = append(change.list, uint32(n))
 		}
 	}
-	if len(small) <= fewIndexFiles {
+	written := len(c.split(change.list))
+	if slices.Contains(verdicts, repackPack) {
+		written++ // for the new packs
+	}
+	if len(small)+written <= fewIndexFiles {
 		return change
 	}
 	merged := change.list

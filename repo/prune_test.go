@@ -3,11 +3,13 @@ package repo_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
 // prune prunes under a lock of its own.
@@ -51,26 +53,30 @@ func TestPrune(t *testing.T) {
 	if err := forget(t, r, all[0].ID, all[2].ID, all[3].ID); err != nil {
 		t.Fatal(err)
 	}
+	before := storagetest.Names(t, st, "")
 	plan, err := prune(t, r, repo.PruneOptions{DryRun: true, MaxUnused: repo.NoUnused})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", *plan)
+	if after := storagetest.Names(t, st, ""); !slices.Equal(before, after) {
+		t.Errorf("a dry run made %q of %q", after, before)
+	}
 	report, err := prune(t, r, repo.PruneOptions{MaxUnused: repo.NoUnused})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", *report)
+	if report.Snapshots != 3 || report.PacksDeleted != plan.PacksDeleted || report.PacksRepacked != plan.PacksRepacked ||
+		report.BytesFreed < plan.BytesFreed*9/10 || report.BytesUnused == 0 || report.BytesLeftUnused != 0 {
+		t.Errorf("planned %+v\ndone %+v", *plan, *report)
+	}
 	for _, i := range []int{1, 4, 5} {
 		verify(t, r, all[i].Tree, contents[i])
 		verify(t, openRepoWithIndex(t, st), all[i].Tree, contents[i])
 	}
 	mustCheck(t, openRepo(t, st))
 	realtest.Restic(t, dir, password, "check", "--read-data")
-	t.Log(realtest.Restic(t, dir, password, "prune", "--dry-run", "--max-unused", "0"))
 	again, err := prune(t, r, repo.PruneOptions{MaxUnused: repo.NoUnused})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || again.PacksRepacked+again.PacksDeleted+again.IndexFilesWritten+again.IndexFilesDeleted > 0 || again.BytesUnused+again.BytesFreed != 0 {
+		t.Errorf("again: %+v, %v", again, err)
 	}
-	t.Logf("%+v", *again)
 }
