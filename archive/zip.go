@@ -13,8 +13,8 @@ import (
 )
 
 // writeZip writes a zip with Unix modes, symbolic links and names in UTF-8; files and archives above 4 GiB get the
-// records of Zip64. Devices, pipes and sockets are left out, owners and extended attributes too: a zip cannot hold them. The list at its
-// end takes some 200 bytes of memory for each entry.
+// records of Zip64. Devices, pipes and sockets are left out, owners and extended attributes too: a zip cannot hold them.
+// The list at its end takes some 200 bytes of memory for each entry.
 func writeZip(ctx context.Context, w io.Writer, self repo.Node, tree Tree) error {
 	z := zip.NewWriter(w)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })

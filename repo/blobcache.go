@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// blobCache keeps decoded blobs, and folders on the way to a file, for those who come back for another piece of the same one: a blob of 2 MiB is decoded
-// once for its many ranges. It holds a bounded number of bytes, and what was not asked for longest goes first. What
-// reads a file from end to end stays away from it, or every backup restored would empty it.
+// blobCache keeps decoded blobs, and folders on the way to a file, for those who come back for another piece of the same
+// one: a blob of 2 MiB is decoded once for its many ranges. It holds a bounded number of bytes, and what was not asked
+// for longest goes first. What reads a file from end to end stays away from it, or every backup restored would empty it.
 type blobCache struct {
 	limit int // bytes
 

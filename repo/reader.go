@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -123,8 +122,8 @@ func (f *File) Seek(off int64, whence int) (int64, error) {
 	return off, nil
 }
 
-// Want says that nothing at or behind an offset will be read, so that no time is spent on reading it ahead, and that other pieces of
-// the file may be wanted soon by others: short ones go through the repository's cache.
+// Want says that nothing at or behind an offset will be read, so that no time is spent on reading it ahead, and that
+// other pieces of the file may be wanted soon: short ones go through the repository's cache.
 func (f *File) Want(end int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -265,50 +264,4 @@ func (f *File) load(blob int) error {
 	f.run, f.begun, f.next = b, f.startOf(b.first), b.behind
 	f.lookLater()
 	return nil
-}
-
-// lookLater has the file look at itself while it holds memory.
-func (f *File) lookLater() {
-	if f.timer == nil {
-		f.timer = time.AfterFunc(lookEvery, f.look)
-	} else {
-		f.timer.Reset(lookEvery)
-	}
-}
-
-func (f *File) lookNoMore() {
-	if f.timer != nil {
-		f.timer.Stop()
-	}
-}
-
-// look gives memory back when the consumer seems to have stalled.
-func (f *File) look() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case f.ctx.Err() != nil:
-	case time.Since(f.used) < f.repo.memory.patience():
-		f.lookLater()
-	default:
-		f.shrink()
-	}
-}
-
-// shrink keeps a small piece of what comes next, and gives back the rest.
-func (f *File) shrink() {
-	f.stopAhead()
-	if f.lent || f.run.held == 0 {
-		return
-	}
-	var piece []byte
-	if f.pos >= f.begun && f.pos < f.begun+int64(len(f.run.data)) {
-		rest := f.run.data[f.pos-f.begun:]
-		piece = bytes.Clone(rest[:min(len(rest), kept)])
-		if len(piece) < len(rest) {
-			f.next = f.blobAt(f.pos + int64(len(piece)))
-		}
-	}
-	f.drop(f.run)
-	f.run, f.begun = batch{data: piece, cached: true}, f.pos // not of the pool, like what is cached
 }
