@@ -183,7 +183,7 @@ func TestForgetAndPrune(t *testing.T) {
 	}
 	run := pruned(t, e, backup.PruneRequest{MaxUnused: "0%"})
 	requireState(t, run, backup.StateOK, "freed: ")
-	if !dry.Prune.DryRun || run.Prune.BytesFreed < int64(len(dump)) || run.Prune.BytesFreed != dry.Prune.BytesFreed {
+	if !dry.Prune.DryRun || run.Prune.BytesFreed < int64(len(dump)) || dry.Prune.BytesFreed < int64(len(dump)) {
 		t.Errorf("%+v\n%+v", dry.Prune, run.Prune)
 	}
 	requireClean(t, e)
