@@ -67,6 +67,7 @@ type lab struct {
 	killed map[string]int // processes, by what they were doing
 	notes  string         // what restic backs up
 	cut    func() error   // of the power, just before a process is killed; nil: none
+	eager  bool           // a process is killed as soon as it has told of a backup
 }
 
 func newLab(t *testing.T, root string, rng *rand.Rand) *lab {
@@ -170,6 +171,9 @@ func (l *lab) child(plan labPlan, within time.Duration) (doing string, err error
 		}
 		if text := l.note(lines.Text()); text != "" {
 			err = fmt.Errorf("%s\n%s", text, stderr.String())
+		}
+		if l.eager && strings.HasPrefix(lines.Text(), "backed ") && timer.Stop() {
+			timer.Reset(0)
 		}
 	}
 	ended := cmd.Wait()
