@@ -35,6 +35,9 @@ type made struct {
 }
 
 func newFullDisk(t *testing.T, mib int) *fullDisk {
+	if testing.Short() {
+		t.Skip("the race detector finds nothing new here")
+	}
 	d := &fullDisk{t: t, dir: realtest.SmallDisk(t, mib), media: backuptest.Folder{"readme": "text"}, made: map[string]made{}}
 	d.Env = newPlace(t, storage.NewLocal(filepath.Join(d.dir, "repository")), func(c *backup.Config) {
 		c.Repositories[0].Password, c.Repositories[0].PackSize = []byte(backuptest.Password), 4<<20
