@@ -115,7 +115,7 @@ func (s *session) recoverAll(ctx context.Context, q *recovery, list []backup.Ser
 		if ctx.Err() != nil {
 			return err
 		}
-		some = some || err == nil || len(run.Findings) > 0
+		some = some || err == nil || run.Progress.Bytes > 0
 		if err != nil {
 			failures = append(failures, err)
 		}

@@ -101,7 +101,7 @@ func (x *restoreRun) account(ctx context.Context, root *os.Root, marked string) 
 	for _, lost := range x.lost {
 		fmt.Fprintln(f, lost.File)
 	}
-	return fmt.Errorf("%s lost, the first: %s: %s; everything else was restored, and %s in %s names what is missing. An older "+
+	return fmt.Errorf("%s lost, the first: %s: %s; what else there is was restored, and %s in %s names what is missing. An older "+
 		"snapshot may have it", were(len(x.lost), "item"), x.lost[0].File, x.lost[0].Text, marked, x.request.Target)
 }
 
