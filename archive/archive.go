@@ -10,6 +10,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dsnet/compress/bzip2"
 	"github.com/klauspost/compress/zstd"
@@ -128,25 +129,37 @@ type plain struct{ io.Writer }
 func (plain) Close() error { return nil }
 
 // tap is the way out, which is closed when something failed: compressors must be closed, for they have goroutines, but
-// then they would write the end of a file that looks whole.
+// then they would write the end of a file that looks whole. One of them writes from a goroutine of its own, hence the
+// lock.
 type tap struct {
-	w      io.Writer
-	failed error
+	w io.Writer
+
+	mu     sync.Mutex
+	closed error // why nothing goes out any more
 }
 
 func (t *tap) Write(p []byte) (int, error) {
-	if t.failed != nil {
-		return 0, t.failed
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed != nil {
+		return 0, t.closed
 	}
 	return t.w.Write(p)
 }
 
+func (t *tap) close(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = err
+}
+
 // end closes the compressor, which may write its end only if all went well.
 func (t *tap) end(z io.Closer, err error) error {
-	t.failed = err
+	t.close(err)
 	if closed := z.Close(); err == nil {
 		err = closed
 	}
+	t.close(io.ErrClosedPipe)
 	return err
 }
 
