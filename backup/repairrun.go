@@ -113,8 +113,11 @@ func (x repairRun) tellIndex(report *repo.IndexRepair) {
 	}
 	text := fmt.Sprintf("the index is right; %s", plural(report.Packs, "pack"))
 	if !report.Clean() {
-		text = fmt.Sprintf("the index %s repaired: %s written, %d deleted (%d could not be read), %s %s", did,
+		text = fmt.Sprintf("the index %s repaired: %s written, %d deleted (%d could not be read), %s %s as they are", did,
 			plural(report.FilesWritten, "file"), report.FilesDeleted, report.FilesDamaged, plural(report.Packs, "pack"), list)
+	}
+	if report.BlobsSaved > 0 {
+		text += fmt.Sprintf("; %s of damaged packs %s stored again", plural(report.BlobsSaved, "whole blob"), did)
 	}
 	if len(report.Missing)+lost+len(report.Damaged) > 0 {
 		text += "; data may be lost, what is in need of them is repaired by: " + x.vault.command("repair snapshots")

@@ -28,7 +28,8 @@ type IndexRepair struct {
 	FilesWritten int  `json:"files_written"`
 	FilesDeleted int  `json:"files_deleted"`
 	HeadersRead  int  `json:"headers_read"`
-	Packs        int  `json:"packs"` // that the index lists now
+	Packs        int  `json:"packs"`       // sound ones, which the index lists now
+	BlobsSaved   int  `json:"blobs_saved"` // whole ones of damaged packs, stored again in new packs
 
 	Found   []ID          `json:"found,omitempty"`   // packs that no index listed, and which are now
 	Missing []ID          `json:"missing,omitempty"` // packs that were listed and are gone
@@ -308,7 +309,7 @@ func (x *indexRepair) plan() {
 		held[k] = true
 		return again
 	})
-	x.report.Packs, x.report.FilesDeleted = len(x.packs), len(x.replaced)
+	x.report.Packs, x.report.FilesDeleted, x.report.BlobsSaved = len(x.packs), len(x.replaced), len(x.saved)
 	x.report.FilesWritten = len(splitPacks(x.unlisted))
 }
 
