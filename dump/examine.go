@@ -53,7 +53,7 @@ func (f *Files) Examine(context.Context, *backup.Task) []backup.Diagnosis {
 func (c *Caddy) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
 	keys, err := c.storage.List(ctx, "", false)
 	if err != nil {
-		return failing(fmt.Errorf("Caddy's storage %s cannot be read by user %s: %w", c.place(), userName(), err))
+		return failing(fmt.Errorf("the storage of Caddy, %s, cannot be read by user %s: %w", c.place(), userName(), err))
 	}
 	if len(keys) == 0 {
 		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "Caddy's storage %s is empty: is a disk not mounted?", c.place())}
