@@ -131,11 +131,31 @@ func (x *snapshotsRepair) load(ctx context.Context) ([]Snapshot, error) {
 	}
 	for _, f := range files {
 		id, _ := ParseID(path.Base(f.Name)) // listFiles took only those that parse
-		if !slices.ContainsFunc(all, func(s Snapshot) bool { return s.ID == id }) {
-			x.report.Unreadable = append(x.report.Unreadable, id)
+		if slices.ContainsFunc(all, func(s Snapshot) bool { return s.ID == id }) {
+			continue
 		}
+		if err := x.unreadable(ctx, id, f); err != nil {
+			return nil, err
+		}
+		x.report.Unreadable = append(x.report.Unreadable, id)
 	}
 	return all, nil
+}
+
+// unreadable proves that a snapshot cannot be read, which may be given up then. One that can be was left out by a listing a
+// moment ago, and that is an error.
+func (x *snapshotsRepair) unreadable(ctx context.Context, id ID, f FileInfo) error {
+	err := twice(func() error {
+		_, err := loadFile(ctx, x.repo, "snapshots", id, f, func(_ ID, _ FileInfo, text []byte) (Snapshot, error) { return parseSnapshot(text) })
+		return err
+	})
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s was not there a moment ago; does somebody write without a lock, or does the storage not list all?", f.Name)
+	case damagedOrGone(err):
+		return nil
+	}
+	return err
 }
 
 // requireIndex refuses an index that says more, or less, than is there: what just it does not know is not lost.
