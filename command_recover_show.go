@@ -64,10 +64,8 @@ func (s *session) printOneSeries(x backup.Series) error {
 		if snapshot.ID == best.ID {
 			mark = "*"
 		}
-		if snapshot.Suspect() {
-			state = "suspect"
-		} else if x.Job == "" {
-			state = ""
+		if doubt := x.Doubt(snapshot); doubt != "" || x.Job == "" {
+			state = doubt
 		}
 		t.row(" "+mark, short(snapshot.ID), localTime(snapshot.Time), size(snapshot.Size), state)
 	}

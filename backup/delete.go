@@ -85,14 +85,15 @@ func (f forgetRun) choose(ctx context.Context, r *repo.Repository, all []repo.Sn
 	named := map[repo.ID]string{}
 	for _, name := range q.Snapshots {
 		s, err := r.FindSnapshot(ctx, name, repo.SnapshotFilter{})
-		if err == nil {
-			err = mayGo(s)
+		files := editions(all, s)
+		for i := 0; i < len(files) && err == nil; i++ {
+			err = mayGo(files[i])
 		}
 		if err != nil {
 			spare(name, err)
 			continue
 		}
-		for _, s := range editions(all, s) {
+		for _, s := range files {
 			if named[s.ID] == "" {
 				named[s.ID], going = name, append(going, s)
 			}
@@ -124,14 +125,14 @@ func mayGo(s repo.Snapshot) error {
 func lastGood(all, going []repo.Snapshot) (last []repo.Snapshot) {
 	type series struct{ job, host string }
 	of := func(s repo.Snapshot) series { return series{jobOf(s), s.Hostname} }
-	left := map[series]bool{}
+	left, doubtful := map[series]bool{}, inDoubt(all)
 	for _, s := range all {
-		if !inDoubt(s) && !containsSnapshot(going, s.ID) {
+		if !doubtful(s) && !containsSnapshot(going, s.ID) {
 			left[of(s)] = true
 		}
 	}
 	for _, s := range all {
-		if !left[of(s)] && containsSnapshot(going, s.ID) && !inDoubt(s) && !replaced(all, s) {
+		if !left[of(s)] && containsSnapshot(going, s.ID) && !doubtful(s) && !replaced(all, s) {
 			last, left[of(s)] = append(last, s), true
 		}
 	}

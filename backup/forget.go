@@ -1,6 +1,8 @@
 package backup
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,9 +112,21 @@ func editions(all []repo.Snapshot, s repo.Snapshot) (files []repo.Snapshot) {
 	return files
 }
 
-// replaced reports whether a file is the old one of a snapshot whose tags were changed.
+// replaced reports whether another file stands for the same snapshot: the one that is pinned, else the newer one. One file of
+// each snapshot is not replaced.
 func replaced(all []repo.Snapshot, s repo.Snapshot) bool {
-	return s.Original == nil && slices.ContainsFunc(editions(all, s), func(x repo.Snapshot) bool { return x.Original != nil })
+	rank := func(s repo.Snapshot) (n int) {
+		if pinned(s) {
+			n += 2
+		}
+		if s.Original != nil {
+			n++
+		}
+		return n
+	}
+	return slices.ContainsFunc(editions(all, s), func(x repo.Snapshot) bool {
+		return cmp.Or(cmp.Compare(rank(x), rank(s)), bytes.Compare(x.ID[:], s.ID[:])) > 0
+	})
 }
 
 func containsSnapshot(list []repo.Snapshot, id repo.ID) bool {

@@ -55,11 +55,12 @@ func findOf(ctx context.Context, r *repo.Repository, job, host, id string) (repo
 	return s, err
 }
 
-// newestGood is the newest of a job's snapshots of a host that is not suspect; all are sorted newest first. nil when
+// newestGood is the newest of a job's snapshots of a host that is not in doubt; all are sorted newest first. nil when
 // there is none.
 func newestGood(all []repo.Snapshot, job, host string) *repo.Snapshot {
+	doubtful := inDoubt(all)
 	i := slices.IndexFunc(all, func(s repo.Snapshot) bool {
-		return jobOf(s) == job && s.Hostname == host && !inDoubt(s)
+		return jobOf(s) == job && s.Hostname == host && !doubtful(s)
 	})
 	if i < 0 {
 		return nil

@@ -33,14 +33,13 @@ func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, erro
 	if err != nil {
 		return Run{}, err
 	}
-	q.Snapshot = found.StableID().String()
 	never := func(Run) bool { return false }
 	run := Run{Kind: KindKeep, Job: jobOf(found), Repository: v.name, Snapshot: found.ID.String()}
 	run, err = s.start(c, by, run, never, func(ctx context.Context, r *runner) error {
-		return keepRun{repositoryRun{r, v}}.do(ctx, q)
+		return keepRun{repositoryRun{r, v}}.do(ctx, found, q.Keep)
 	})
 	if err == nil {
-		s.audit(by, "pin asked for", "repository", v.name, "snapshot", q.Snapshot, "keep", q.Keep, "run", run.ID)
+		s.audit(by, "pin asked for", "repository", v.name, "snapshot", found.StableID().String(), "keep", q.Keep, "run", run.ID)
 	}
 	return run, err
 }
@@ -50,23 +49,25 @@ type keepRun struct {
 	repositoryRun
 }
 
-func (k keepRun) do(ctx context.Context, q KeepRequest) error {
+func (k keepRun) do(ctx context.Context, found repo.Snapshot, keep bool) error {
 	return k.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
-		if _, err := k.vault.look(ctx, k.runner, r, false); err != nil {
-			return err
-		}
-		s, err := r.FindSnapshot(ctx, q.Snapshot, repo.SnapshotFilter{})
+		seen, err := k.vault.look(ctx, k.runner, r, false)
 		if err != nil {
 			return err
 		}
+		files := editions(seen.snapshots, found) // its own may have been replaced meanwhile
+		if len(files) == 0 {
+			return fmt.Errorf("snapshot %s: %w", found.ID.Short(), repo.ErrNotFound)
+		}
+		s := files[slices.IndexFunc(files, func(s repo.Snapshot) bool { return !replaced(files, s) })]
 		tags := slices.DeleteFunc(slices.Clone(s.Tags), func(tag string) bool { return tag == tagKeep })
 		did := "is no longer pinned"
-		if q.Keep {
+		if keep {
 			tags, did = append(tags, tagKeep), "is pinned"
 		}
-		if pinned(s) == q.Keep {
+		if pinned(s) == keep && len(files) == 1 {
 			did += " already"
-			if !q.Keep {
+			if !keep {
 				did = "was not pinned"
 			}
 		} else if s, err = r.Retag(ctx, lock, s, tags); err != nil {

@@ -46,12 +46,25 @@ func AllSeries(all []Snapshot, job string) []Series {
 	return list
 }
 
-// Suspect tells whether a snapshot is in doubt.
-func (s Snapshot) Suspect() bool { return slices.Contains(s.Tags, tagSuspect) }
+// Doubt says why a snapshot of the series is no good one: "suspect"; "repaired" after it lost something; "damaged", when it
+// is the old one of such. "" for good ones.
+func (x Series) Doubt(s Snapshot) string {
+	switch {
+	case slices.Contains(s.Tags, tagSuspect):
+		return tagSuspect
+	case slices.Contains(s.Tags, repo.TagRepaired):
+		return repo.TagRepaired
+	case slices.ContainsFunc(x.Snapshots, func(other Snapshot) bool {
+		return other.StableID == s.StableID && slices.Contains(other.Tags, repo.TagRepaired)
+	}):
+		return "damaged"
+	}
+	return ""
+}
 
-// Best is the newest good snapshot, or, where all are suspect, the newest.
+// Best is the newest good snapshot, or, where all are in doubt, the newest.
 func (x Series) Best() Snapshot {
-	if i := slices.IndexFunc(x.Snapshots, func(s Snapshot) bool { return !s.Suspect() }); i >= 0 {
+	if i := slices.IndexFunc(x.Snapshots, func(s Snapshot) bool { return x.Doubt(s) == "" }); i >= 0 {
 		return x.Snapshots[i]
 	}
 	return x.Snapshots[0]

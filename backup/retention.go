@@ -76,13 +76,13 @@ type fate struct {
 // decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
 // alone were good: so it takes no good one's place, and goes when good ones as new as it go.
 func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
-	fates := make([]fate, len(group))
+	fates, doubt := make([]fate, len(group)), inDoubt(group)
 	var good, doubtful []int
 	for i, s := range group {
 		switch {
 		case s.Time.After(now):
 			fates[i] = fate{true, []string{"dated in the future"}}
-		case inDoubt(s):
+		case doubt(s):
 			doubtful = append(doubtful, i)
 		default:
 			good = append(good, i)

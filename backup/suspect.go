@@ -14,9 +14,16 @@ type suspicion []string
 
 func (s suspicion) Error() string { return strings.Join(s, "; ") }
 
-// inDoubt reports whether a snapshot is no good one: made in doubt, or repaired after it lost something.
-func inDoubt(s repo.Snapshot) bool {
-	return slices.Contains(s.Tags, tagSuspect) || slices.Contains(s.Tags, repo.TagRepaired)
+// inDoubt tells which of all snapshots are no good ones: made in doubt, repaired after they lost something, or the old ones
+// of which such are, as long as they are there.
+func inDoubt(all []repo.Snapshot) func(repo.Snapshot) bool {
+	spoilt := map[repo.ID]bool{}
+	for _, s := range all {
+		if slices.Contains(s.Tags, repo.TagRepaired) {
+			spoilt[s.StableID()] = true
+		}
+	}
+	return func(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagSuspect) || spoilt[s.StableID()] }
 }
 
 // suspicions compares the folders that were dumped with the last good snapshot: where that had files and there is none

@@ -99,20 +99,28 @@ func pickSnapshot(all []Snapshot, name string, filter SnapshotFilter) (Snapshot,
 		}
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w: no snapshot passes the filter", name, ErrNotFound)
 	}
-	found := make(map[ID]Snapshot) // by stable ID
+	// What one snapshot is: files with the same stable ID that hold the same.
+	type edition struct{ stable, tree ID }
+	found, named, bearers := make(map[edition]Snapshot), make(map[edition]bool), make(map[ID]bool)
 	for _, s := range all {
-		id, stable := s.ID.String(), s.StableID()
+		id, e := s.ID.String(), edition{s.StableID(), s.Tree}
 		if id == name {
 			return s, nil
 		}
-		if name == "" || !strings.HasPrefix(id, name) && !strings.HasPrefix(stable.String(), name) {
+		switch {
+		case name != "" && strings.HasPrefix(id, name):
+			named[e], bearers[e.stable] = true, true
+		case name == "" || !strings.HasPrefix(e.stable.String(), name):
 			continue
 		}
 		// While tags are being changed the old and the new file of one snapshot are there: the new one stands for both.
-		if _, ok := found[stable]; !ok || s.Original != nil {
-			found[stable] = s
+		if _, ok := found[e]; !ok || s.Original != nil {
+			found[e] = s
 		}
 	}
+	// One that was written anew with less in it, since that was lost, has the stable ID of the old one: as long as the old one
+	// is there, that ID means the old one.
+	maps.DeleteFunc(found, func(e edition, _ Snapshot) bool { return bearers[e.stable] && !named[e] })
 	switch len(found) {
 	case 0:
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", name, ErrNotFound)
