@@ -2,7 +2,6 @@ package handler
 
 import (
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -14,7 +13,7 @@ type crumb struct {
 }
 
 type snapshotDetails struct {
-	backup.Snapshot
+	tagged
 	JobAddress string
 	RunAddress string
 	Browse     string        // address of its root folder
@@ -23,12 +22,6 @@ type snapshotDetails struct {
 	Beside     []contentView // what lies beside the parts: the manifest, the checksums
 	Entries    []contentView // of the root, when no job of ours made the snapshot
 }
-
-// Suspect is as in snapshotView.
-func (s snapshotDetails) Suspect() bool { return slices.Contains(s.Tags, suspect) }
-
-// Pinned is as in snapshotView.
-func (s snapshotDetails) Pinned() bool { return slices.Contains(s.Tags, pinned) }
 
 // PinAddress is where the button that pins it, or undoes that, leads.
 func (s snapshotDetails) PinAddress() string {
@@ -52,7 +45,7 @@ func (p *pages) snapshot(c *call) error {
 	if err != nil {
 		return err
 	}
-	view := snapshotDetails{Snapshot: s, Browse: folderAddress(s.Repository, s.ID, "/"),
+	view := snapshotDetails{tagged: tagged{s}, Browse: folderAddress(s.Repository, s.ID, "/"),
 		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: "/"})}
 	parts, beside := partsOf(s)
 	if s.Job == "" {

@@ -20,7 +20,7 @@ func (p *pages) snapshotViews(ctx context.Context, s *backup.Service, list []bac
 	group.SetLimit(4)
 	for i, snap := range list {
 		v := &views[i]
-		*v = snapshotView{Snapshot: snap, Address: snapshotAddress(snap.Repository, snap.ID)}
+		*v = snapshotView{tagged: tagged{snap}, Address: snapshotAddress(snap.Repository, snap.ID)}
 		if r, ok := known[snap.Run]; ok {
 			v.RunAddress, v.Unchanged = runAddress(r.ID), r.Unchanged
 		}

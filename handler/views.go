@@ -29,12 +29,17 @@ type jobView struct {
 
 // snapshotView is a row of a table of snapshots.
 type snapshotView struct {
-	backup.Snapshot
+	tagged
 	Address    string
 	Unchanged  bool
 	RunAddress string // of the run that made it; empty when it is forgotten
 	Parts      []contentView
 	Problem    string // why the parts cannot be listed
+}
+
+// tagged is a snapshot, and what its tags say to people.
+type tagged struct {
+	backup.Snapshot
 }
 
 // The tags of snapshots that were made in doubt, and of those that nothing removes.
@@ -44,13 +49,13 @@ const (
 )
 
 // Suspect reports whether a person should look before relying on the snapshot.
-func (v snapshotView) Suspect() bool { return slices.Contains(v.Tags, suspect) || v.Repaired() }
+func (v tagged) Suspect() bool { return slices.Contains(v.Tags, suspect) || v.Repaired() }
 
 // Repaired reports whether the snapshot lost something.
-func (v snapshotView) Repaired() bool { return slices.Contains(v.Tags, repo.TagRepaired) }
+func (v tagged) Repaired() bool { return slices.Contains(v.Tags, repo.TagRepaired) }
 
 // Pinned reports whether no retention removes the snapshot.
-func (v snapshotView) Pinned() bool { return slices.Contains(v.Tags, pinned) }
+func (v tagged) Pinned() bool { return slices.Contains(v.Tags, pinned) }
 
 // contentView is a file or folder in a snapshot.
 type contentView struct {
