@@ -24,6 +24,7 @@ type API struct {
 
 	once   sync.Once
 	router *router
+	making making
 }
 
 // routes is the table of the API. A role is the smallest that may.
@@ -72,6 +73,7 @@ func (a *API) routes() []route {
 // ServeHTTP answers a request whose URL path is relative to the mount, with a leading slash: "/jobs".
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.once.Do(func() {
+		a.making = make(making, maxMaking)
 		a.router = newRouter(&router{caller: a.Caller, service: a.Service, fail: a.fail}, a.routes())
 	})
 	a.router.ServeHTTP(w, r)

@@ -16,7 +16,7 @@ import (
 )
 
 // download sends the file or folder that the address names, in the format that the query says.
-func (c *call) download(log *slog.Logger) error {
+func (c *call) download(log *slog.Logger, making making) error {
 	format, err := archive.Parse(c.query("format"))
 	if err != nil {
 		return err
@@ -26,12 +26,12 @@ func (c *call) download(log *slog.Logger) error {
 		return err
 	}
 	if format.ForFolder() {
-		return c.downloadFolder(log, id, format)
+		return c.downloadFolder(log, making, id, format)
 	}
-	return c.downloadFile(log, id, format)
+	return c.downloadFile(log, making, id, format)
 }
 
-func (c *call) downloadFile(log *slog.Logger, id string, format archive.Format) error {
+func (c *call) downloadFile(log *slog.Logger, making making, id string, format archive.Format) error {
 	o, err := c.service.Open(c.r.Context(), c.query("repository"), id, c.path())
 	if errors.Is(err, repo.ErrIsFolder) {
 		return fmt.Errorf("%w; a folder is downloaded as one of: format=%s", err, archive.Names(archive.OfFolders))
@@ -58,12 +58,18 @@ func (c *call) downloadFile(log *slog.Logger, id string, format archive.Format) 
 		if frames, ok := o.Frames(c.r.Context()); ok {
 			defer frames.Close()
 			a.take(frames)
+			return a.serve(c.w, c.r, failed)
 		}
 	}
+	leave, err := making.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return a.serve(c.w, c.r, failed)
 }
 
-func (c *call) downloadFolder(log *slog.Logger, id string, format archive.Format) error {
+func (c *call) downloadFolder(log *slog.Logger, making making, id string, format archive.Format) error {
 	f, err := c.service.OpenFolder(c.r.Context(), c.query("repository"), id, c.path())
 	if errors.Is(err, repo.ErrNotFolder) {
 		return fmt.Errorf("%w; a file is downloaded as one of: format=%s", err, archive.Names(archive.OfFiles))
@@ -71,6 +77,11 @@ func (c *call) downloadFolder(log *slog.Logger, id string, format archive.Format
 	if err != nil {
 		return err
 	}
+	leave, err := making.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	// What makes an archive impossible is told before it begins, while there is an answer to tell it with.
 	if err := archive.Check(c.r.Context(), format, f.Self, f); err != nil {
 		return err

@@ -96,7 +96,7 @@ func (a *API) list(c *call) error {
 	return c.answer(contentList{len(entries), each(entries, presentContent)}, err)
 }
 
-func (a *API) download(c *call) error { return c.download(a.log()) }
+func (a *API) download(c *call) error { return c.download(a.log(), a.making) }
 
 // restore takes a backup.RestoreRequest; the snapshot in the address is the one that counts, and what the body leaves
 // out the query may say.

@@ -33,6 +33,9 @@ func (a *API) diff(c *call) error {
 	}
 	begun := false
 	enc := json.NewEncoder(c.w)
+	if !a.Unlimited { // one comparison goes on at a time; only on the command line it may be looked through at leisure
+		enc = json.NewEncoder(newImpatient(c.w, maxWaiting))
+	}
 	line := func(l diffLine) error {
 		if !begun {
 			begun = true

@@ -40,6 +40,7 @@ var faults = []fault{
 	{"too_large", http.StatusRequestEntityTooLarge, []error{errTooLarge}},
 	{"range_not_satisfiable", http.StatusRequestedRangeNotSatisfiable, []error{errRange}},
 	{"closed", http.StatusServiceUnavailable, []error{backup.ErrClosed}},
+	{"busy", http.StatusServiceUnavailable, []error{errBusy}},
 	{"locked", http.StatusLocked, []error{repo.ErrLocked}},
 	{"lock_lost", http.StatusServiceUnavailable, []error{repo.ErrLockLost}},
 	{"wrong_password", http.StatusServiceUnavailable, []error{repo.ErrWrongPassword}},

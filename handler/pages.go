@@ -16,13 +16,15 @@ type pages struct {
 	log   *slog.Logger
 	now   func() time.Time
 	parts partsCache
+
+	making making
 }
 
 // storageTimeout is how long a page waits for a storage before it shows what it has and says so.
 const storageTimeout = 15 * time.Second
 
 func newPages(service func() *backup.Service, caller func(*http.Request) Caller, log *slog.Logger) *router {
-	p := &pages{log: log, now: time.Now}
+	p := &pages{log: log, now: time.Now, making: make(making, maxMaking)}
 	return newRouter(&router{caller: caller, service: service, fail: p.fail}, p.routes())
 }
 

@@ -123,4 +123,4 @@ func crumbs(s backup.Snapshot, folder string) []crumb {
 	return list
 }
 
-func (p *pages) download(c *call) error { return c.download(p.log) }
+func (p *pages) download(c *call) error { return c.download(p.log, p.making) }
