@@ -83,7 +83,8 @@ func (b *backupRun) look(ctx context.Context) error {
 		return err
 	}
 	b.vault.indexed.Store(true)
-	if b.parent = newestGood(all, b.job.Name, b.setup.Host); b.parent == nil {
+	if b.parent = newestGood(all, b.job.Name, b.setup.Host); b.parent == nil || imported(*b.parent) {
+		b.parent = nil // of an imported one there is nothing to compare but a single part
 		return nil
 	}
 	if b.before, err = loadManifest(ctx, b.repo, *b.parent); err != nil && ctx.Err() == nil {

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -55,15 +54,22 @@ func findOf(ctx context.Context, r *repo.Repository, job, host, id string) (repo
 	return s, err
 }
 
-// newestGood is the newest of a job's snapshots of a host that is not in doubt; all are sorted newest first. nil when
-// there is none.
+// newestGood is the newest of a job's snapshots of a host that is not in doubt, and an imported one, which holds a single part,
+// only when there is no other; all are sorted newest first. nil when there is none.
 func newestGood(all []repo.Snapshot, job, host string) *repo.Snapshot {
 	doubtful := inDoubt(all)
-	i := slices.IndexFunc(all, func(s repo.Snapshot) bool {
-		return jobOf(s) == job && s.Hostname == host && !doubtful(s)
-	})
-	if i < 0 {
+	newest := -1
+	for i, s := range all {
+		switch {
+		case jobOf(s) != job || s.Hostname != host || doubtful(s):
+		case !imported(s):
+			return &all[i]
+		case newest < 0:
+			newest = i
+		}
+	}
+	if newest < 0 {
 		return nil
 	}
-	return &all[i]
+	return &all[newest]
 }

@@ -62,12 +62,12 @@ func (x Series) Doubt(s Snapshot) string {
 	return ""
 }
 
-// Best is the newest good snapshot, or, where all are in doubt, the newest.
+// Best is the newest good snapshot that the job made; where there is none the newest imported one, which holds a single part;
+// and where all are in doubt the newest.
 func (x Series) Best() Snapshot {
-	if i := slices.IndexFunc(x.Snapshots, func(s Snapshot) bool { return x.Doubt(s) == "" }); i >= 0 {
-		return x.Snapshots[i]
-	}
-	return x.Snapshots[0]
+	good := slices.DeleteFunc(slices.Clone(x.Snapshots), func(s Snapshot) bool { return x.Doubt(s) != "" })
+	made := slices.DeleteFunc(slices.Clone(good), func(s Snapshot) bool { return slices.Contains(s.Tags, tagImport) })
+	return slices.Concat(made, good, x.Snapshots)[0]
 }
 
 // Folders are where the best snapshot of each series goes below the target of a recovery: into the folder of its host, when

@@ -12,7 +12,8 @@ import (
 
 // Retention says which snapshots of a job stay. Its rules choose first, those of restic's forget; without any rule all
 // are chosen. Then the limits remove the oldest until they hold. What neither touches: pinned snapshots, which no
-// limit counts either, the newest good one, those dated in the future. A suspect one never takes the place of a good one.
+// limit counts either, the newest good one, those dated in the future. A suspect one never takes the place of a good one, nor
+// an imported one, which holds a single part, that of one that the job made.
 type Retention struct {
 	// Counts of the newest snapshots that stay, one for each hour, day and so on that has any; 0 is no such rule.
 	Last    int `json:"last,omitempty"`
@@ -74,10 +75,11 @@ type fate struct {
 }
 
 // decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
-// alone were good: so it takes no good one's place, and goes when good ones as new as it go.
+// alone were good: so it takes no good one's place, and goes when good ones as new as it go. Imported ones are counted with
+// those that the job made, these without.
 func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
 	fates, doubt := make([]fate, len(group)), inDoubt(group)
-	var good, doubtful []int
+	var good, made, doubtful []int // made: good ones that are not imported
 	for i, s := range group {
 		switch {
 		case s.Time.After(now):
@@ -86,6 +88,9 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 			doubtful = append(doubtful, i)
 		default:
 			good = append(good, i)
+			if !imported(s) {
+				made = append(made, i)
+			}
 		}
 	}
 	judge := func(some []int) []fate {
@@ -95,8 +100,10 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 		}
 		return p.apply(list, now, zone)
 	}
-	for k, f := range judge(good) {
-		fates[good[k]] = f
+	for _, some := range [][]int{good, made} {
+		for k, f := range judge(some) {
+			fates[some[k]] = f
+		}
 	}
 	for _, i := range doubtful {
 		at, _ := slices.BinarySearch(good, i)
@@ -158,6 +165,8 @@ func (p *Retention) exceeded(count int, size int64, oldest, now time.Time) strin
 	}
 	return ""
 }
+
+func imported(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagImport) }
 
 func pinned(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagKeep) }
 

@@ -155,7 +155,7 @@ func TestPeriod(t *testing.T) {
 	}
 }
 
-// spell makes snapshots of one job of a line: newest first, a letter a snapshot, one a day at noon: g good, s suspect, k pinned,
+// spell makes snapshots of one job of a line: newest first, a letter a snapshot, one a day at noon: g good, s suspect, k pinned, i imported,
 // S pinned and suspect, f of the future.
 func spell(line string, now time.Time) []repo.Snapshot {
 	var all []repo.Snapshot
@@ -165,6 +165,8 @@ func spell(line string, now time.Time) []repo.Snapshot {
 			Tags: []string{tagOurs}, Summary: &repo.Summary{TotalBytesProcessed: 10},
 		}
 		switch letter {
+		case 'i':
+			s.Tags = append(s.Tags, tagImport)
 		case 's':
 			s.Tags = append(s.Tags, tagSuspect)
 		case 'k':
@@ -201,6 +203,10 @@ func TestRetentionAlgebra(t *testing.T) {
 		{"suspect only", "sss", "+++", Retention{Last: 1}},
 		{"limits and suspect ones", "sgsg", "++--", Retention{LimitCount: 1}},
 		{"pinned and suspect", "ggSs", "+-+-", Retention{Last: 1}},
+		{"imported ones", "gii", "++-", Retention{LimitCount: 2}},
+		{"imported ones displace nothing", "iigigg", "+++-+-", Retention{Last: 2}},
+		{"limits and imported ones", "iggi", "+++-", Retention{LimitCount: 2}},
+		{"imported only", "iii", "+--", Retention{Last: 1}},
 		{"the future", "ffgg", "+++-", Retention{Last: 1}},
 		{"only the future", "ff", "++", Retention{LimitCount: 1}},
 		{"nothing", "", "", Retention{Last: 1}},

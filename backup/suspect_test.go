@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -90,6 +91,34 @@ func TestEmptyFolder(t *testing.T) {
 			if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN media: the folder holds no file") {
 				t.Error(logOf(run))
 			}
+		}
+	})
+}
+
+// TestSuspectBehindImport: an imported dump that is newer than the last backup says nothing of the folders.
+func TestSuspectBehindImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		untilJune2026()
+		media := backuptest.Folder{"1.jpg": "one"}
+		e := withMedia(t, media)
+		time.Sleep(time.Until(time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)))
+		good := e.Backed(t, "shop")
+		time.Sleep(48 * time.Hour)
+		dir := oldDumps(t, map[string][]byte{"shop_2026-07-02.sql": []byte("insert 1;\n")})
+		if run := imports(t, e, backup.ImportRequest{Files: []string{dir + "/*"}}); run.State != backup.StateOK {
+			t.Fatalf("%+v", run)
+		}
+		if o, err := e.OpenOf(t.Context(), "shop", "latest", "media/1.jpg"); err != nil {
+			t.Error(err)
+		} else {
+			o.Close()
+		}
+		if best := backup.AllSeries(must(e.Snapshots(t.Context(), backup.SnapshotQuery{}))(t).Snapshots, "")[0].Best(); best.ID != good.ID {
+			t.Errorf("%+v would be recovered", best)
+		}
+		clear(media)
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateSuspect || !strings.Contains(run.Error, good.ID[:8]) {
+			t.Errorf("%s: %s %s", run.State, run.Error, run.Summary)
 		}
 	})
 }
