@@ -27,8 +27,13 @@ type Content struct {
 // List lists a folder of a snapshot, in order of name. id as for Snapshot; path from the root of the snapshot, or
 // without a leading slash from the folder of the job too.
 func (s *Service) List(ctx context.Context, repository, id, path string) ([]Content, error) {
+	leave, err := s.listing.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	var list []Content
-	err := s.at(ctx, repository, id, path, func(p placed) error {
+	err = s.at(ctx, repository, id, path, func(p placed) error {
 		var m *Manifest
 		if job := jobOf(p.snapshot); job != "" && p.full == "/"+job {
 			m, _ = loadManifest(ctx, p.repo, p.snapshot) // without it the list has no SHA-256

@@ -26,7 +26,8 @@ type Service struct {
 	closed  bool
 	runs    sync.WaitGroup
 
-	counting counting
+	counting turns // to count or compare what is in a repository: both read every folder of snapshots
+	listing  turns // to list a folder
 
 	// What tests turn.
 	now      func() time.Time
@@ -44,7 +45,8 @@ func New() *Service {
 		log:      log,
 		vaults:   map[string]*vault{},
 		gates:    map[string]*gate{},
-		counting: make(counting, 1),
+		counting: make(turns, 1),
+		listing:  make(turns, maxListing),
 		active:   map[string]*runner{},
 		now:      time.Now,
 		lockWait: time.Minute,

@@ -7,18 +7,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// counting lets one caller at a time count or compare what is in a repository: both read every folder of snapshots.
-type counting chan struct{}
-
-func (c counting) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // Stats counts what is in a repository and what it takes, by job; what others wrote is in the group "".
 func (s *Service) Stats(ctx context.Context, repository string) (*repo.RepositoryStats, error) {
 	c, v, err := s.vault(repository)
