@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
@@ -104,7 +105,9 @@ func (c checkRun) judge(report *repo.CheckReport, reads *reads) error {
 		"bytes_read", report.BytesRead, "errors", report.Errors(), "notes", len(report.Problems)-report.Errors())
 	for _, p := range report.Problems {
 		if p.Error {
-			return fmt.Errorf("%s found, the first: %s %s", were(report.Errors(), "error"), p.File, p.Text)
+			return fmt.Errorf("%s found, the first: %s; repair the index, and then the snapshots: %s && %s",
+				were(report.Errors(), "error"), strings.TrimSpace(p.File+" "+p.Text),
+				c.vault.command("repair index"), c.vault.command("repair snapshots"))
 		}
 	}
 	return nil

@@ -51,6 +51,9 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 		found = append(found, v.examineKeys(ctx, r)...)
 		found = append(found, v.examineSnapshots(ctx, r)...)
 		found = append(found, s.examineChecks(v.name))
+		for _, alarm := range alarms(s.allRuns(), v.name) {
+			found = append(found, warning("%s", alarm))
+		}
 	}
 	for _, j := range c.jobsOf(v.name) {
 		for _, source := range sameDisk(v.location, j) {
@@ -192,7 +195,7 @@ func (s *Service) examineChecks(repository string) Diagnosis {
 	case run.State == StateFailed:
 		return wrong(errors.New("the last check " + complaint(*run, s.now())))
 	}
-	return well("the last check was ok, %s: %s", humanize.RelTime(run.Ended, s.now(), "ago", "from now"), strings.TrimSpace(run.Summary))
+	return well("the last check was ok, %s: %s", ago(run.Ended, s.now()), strings.TrimSpace(run.Summary))
 }
 
 // FreeSpace is how many bytes can still be written below a path, or where it will be made; false when that is not known.

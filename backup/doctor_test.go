@@ -153,6 +153,14 @@ func TestDoctorLater(t *testing.T) {
 			!strings.Contains(text, "never checked") || !strings.Contains(text, "the configuration still has the old one") {
 			t.Errorf("%s: %s", x.Level, text)
 		}
+		for _, name := range storagetest.Names(t, e.Storage, "snapshots") {
+			storagetest.Remove(t, e.Storage, name)
+		}
+		runCheck(t, e, false)
+		x = must(e.Doctor(t.Context(), "tester"))(t)
+		if text := fmt.Sprint(x.Diagnoses); !strings.Contains(text, "the repository was emptied, and had 1 snapshot") {
+			t.Errorf("%s: %s", x.Level, text)
+		}
 		storagetest.Remove(t, e.Storage, "config")
 		x = must(e.Doctor(t.Context(), "tester"))(t)
 		if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelError || !strings.Contains(text, "is gone from memory") {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/dustin/go-humanize"
 )
 
 // Health is whether all is well, and if not, why.
@@ -109,5 +107,5 @@ func complaint(run Run, now time.Time) string {
 	case StateSuspect:
 		verb = "is suspect, it was made"
 	}
-	return fmt.Sprintf("%s %s: %s", verb, humanize.RelTime(run.Ended, now, "ago", "from now"), run.Error)
+	return fmt.Sprintf("%s %s: %s", verb, ago(run.Ended, now), run.Error)
 }

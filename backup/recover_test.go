@@ -187,3 +187,49 @@ func TestRecoverBesideADeadLock(t *testing.T) {
 		}
 	})
 }
+
+// TestRestoreWithoutALock restores where the lock cannot be had, but not as a recovery: it fails, and says what would do.
+func TestRestoreWithoutALock(t *testing.T) {
+	for name, c := range map[string]struct {
+		place func(t *testing.T, below *storage.Memory) backup.Storage
+		want  string
+	}{
+		"read-only": {func(t *testing.T, below *storage.Memory) backup.Storage { return medium{below, t} }, "caddy backup recover memory"},
+		"locked": {func(t *testing.T, below *storage.Memory) backup.Storage {
+			lockBy(t, below, true, repo.Options{Hostname: "elsewhere"})
+			return below
+		}, "caddy backup unlock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				below, s, _ := newMedium(t)
+				e := newPlace(t, c.place(t, below), func(c *backup.Config) { c.Repositories[0].Password = []byte(backuptest.Password) })
+				e.SetLockWait(4 * time.Second)
+				run := restored(t, e, backup.RestoreRequest{Snapshot: s.ID, Target: filepath.Join(t.TempDir(), "all")})
+				if run.State != backup.StateFailed || !strings.Contains(run.Error, c.want) {
+					t.Errorf("%+v", run)
+				}
+			})
+		})
+	}
+}
+
+// TestRecoveryAdvice: what a recovery cannot do is not mended by a configuration or by a new repository.
+func TestRecoveryAdvice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for want, change := range map[string]func(c *backup.Config){
+			"is the path right": func(c *backup.Config) { c.Repositories[0].Storage = new(storage.Memory) },
+			"the recovery kit":  func(c *backup.Config) { c.Repositories[0].Password = []byte("wrong") },
+		} {
+			e := newPlace(t, backuptest.Repository(t), func(c *backup.Config) {
+				c.Repositories[0].Password, c.Repositories[0].ReadOnly = []byte(backuptest.Password), true
+				c.Jobs, c.DataDir = nil, ""
+				change(c)
+			})
+			run := restored(t, e, backup.RestoreRequest{Snapshot: "latest", Job: "shop", Target: filepath.Join(t.TempDir(), "all"), Partial: true})
+			if !strings.Contains(run.Error, want) || strings.Contains(run.Error, "init") || strings.Contains(run.Error, "configuration") {
+				t.Errorf("want %q: %s", want, run.Error)
+			}
+		}
+	})
+}

@@ -114,13 +114,13 @@ func mustBeRepaired(t *testing.T, e *backuptest.Env, spoilt backup.Snapshot) {
 }
 
 // TestRepairUnreadableSnapshot gives up a snapshot file that cannot be read. That we deleted it is no alarm afterwards.
+// What is still remembered of it does not count.
 func TestRepairUnreadableSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := backuptest.New(t)
 		e.Backed(t, "shop")
 		gone := e.Backed(t, "shop")
 		storagetest.Flip(t, e.Storage, "snapshots/"+gone.ID, 99)
-		e = reopen(t, e)
 		run := runRepair(t, e, backup.RepairRequest{What: backup.RepairSnapshots, DryRun: true, Forget: true})
 		if run.Summary != "1 snapshot was looked at, nothing is lost; 1 snapshot file cannot be read" || !run.Findings[0].Error {
 			t.Errorf("%+v", run)

@@ -117,6 +117,9 @@ func (x repairRun) tellIndex(report *repo.IndexRepair) {
 			plural(report.FilesWritten, "file"), report.FilesDeleted, report.FilesDamaged, plural(report.Packs, "pack"), list)
 	}
 	if report.BlobsSaved > 0 {
+		if did == "was" && report.BlobsSaved > 1 {
+			did = "were"
+		}
 		text += fmt.Sprintf("; %s of damaged packs %s stored again", plural(report.BlobsSaved, "whole blob"), did)
 	}
 	if len(report.Missing)+lost+len(report.Damaged) > 0 {

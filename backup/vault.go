@@ -206,7 +206,7 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 	}, nil
 }
 
-// readLock is lock for what only reads; it returns the context to work under. A recovery goes on without a lock, from a
+// readLock is lock for what only reads; it returns the context to work under, never nil. A recovery goes on without a lock, from a
 // medium that cannot be written to, or beside the lock of a machine that is gone: everything it reads is verified, so the
 // worst that a prune of others does to it is that something is missing, and named.
 func (v *vault) readLock(ctx context.Context, r *repo.Repository, run *runner) (context.Context, func(), error) {
@@ -214,8 +214,11 @@ func (v *vault) readLock(ctx context.Context, r *repo.Repository, run *runner) (
 	if err == nil {
 		return lock.Context(), unlock, nil
 	}
-	if !v.readOnly || ctx.Err() != nil {
-		return nil, nil, err
+	switch {
+	case ctx.Err() != nil, !v.readOnly && errors.Is(err, repo.ErrLocked):
+		return ctx, nil, err
+	case !v.readOnly:
+		return ctx, nil, fmt.Errorf("%w; what restores without a lock is: caddy backup recover %s", err, shellWord(v.location))
 	}
 	run.log.Warn("the repository cannot be locked, and is read without a lock", "error", err)
 	return ctx, func() {}, nil

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -25,28 +28,61 @@ func were[N int | int64](n N, thing string) string {
 	return plural(n, thing) + " were"
 }
 
+// ago is how long before now something was: "3 hours ago", "just now".
+func ago(t, now time.Time) string {
+	if text := humanize.RelTime(t, now, "ago", "from now"); text != "now" {
+		return text
+	}
+	return "just now"
+}
+
 // explain says of an error which repository it is about, where that is, and the way out.
 func (v *vault) explain(err error) error {
-	way := ""
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, repo.ErrWrongPassword):
-		way = "; correct `password` in the configuration"
-	case errors.Is(err, repo.ErrLocked):
-		way = ": " + v.command("unlock")
-	case errors.Is(err, repo.ErrNoRepository):
-		way = "; the first backup makes it, or now: " + v.command("init")
-	case errors.Is(err, repo.ErrIndex):
-		way = ": " + v.command("repair index")
-	case errors.Is(err, repo.ErrDamaged):
-		way = "; bring the named file back from a copy of the repository, and run: " + v.command("check")
 	}
 	at := ""
 	if !strings.Contains(err.Error(), v.location) {
 		at = " at " + v.location
 	}
+	way := v.wayOut(err)
+	if v.readOnly {
+		way = wayToRecover(err)
+	}
 	return fmt.Errorf("repository %q%s: %w%s", v.name, at, err, way)
+}
+
+// wayOut is what an error of a repository of the configuration ends with.
+func (v *vault) wayOut(err error) string {
+	switch {
+	case errors.Is(err, repo.ErrWrongPassword):
+		return "; correct `password` in the configuration"
+	case errors.Is(err, repo.ErrLocked):
+		return ": " + v.command("unlock")
+	case errors.Is(err, repo.ErrNoRepository):
+		return "; the first backup makes it, or now: " + v.command("init")
+	case errors.Is(err, repo.ErrIndex):
+		return ": " + v.command("repair index")
+	case errors.Is(err, repo.ErrDamaged) && strings.Contains(err.Error(), "file snapshots/"):
+		return "; bring the named file back from a copy of the repository, or give it up: " + v.command("repair snapshots --forget")
+	case errors.Is(err, repo.ErrDamaged):
+		return "; bring the named file back from a copy of the repository, and run: " + v.command("check")
+	}
+	return ""
+}
+
+// wayToRecover is wayOut for a recovery, which has no configuration and changes nothing.
+func wayToRecover(err error) string {
+	switch {
+	case errors.Is(err, repo.ErrWrongPassword):
+		return "; the recovery kit says what the password is, or where"
+	case errors.Is(err, repo.ErrNoRepository):
+		return "; it is the folder in which the file config and the folders data, index, keys and snapshots lie: is the path right, " +
+			"is its disk mounted? When only config is missing, bring that back from a copy of the repository"
+	case errors.Is(err, repo.ErrDamaged):
+		return "; bring the named file back from a copy of the repository"
+	}
+	return ""
 }
 
 // command is a command line that does something with the repository; the name is quoted for a shell where it must be.

@@ -120,6 +120,7 @@ func (x *snapshotsRepair) do(ctx context.Context, lock *Lock) error {
 func (x *snapshotsRepair) load(ctx context.Context) ([]Snapshot, error) {
 	r := x.repo
 	var all []Snapshot
+	r.snapshots.replace(nil) // the files count, not what is remembered of them
 	err := twice(func() (err error) { all, err = r.Snapshots(ctx); return err })
 	if err != nil && all == nil {
 		return nil, err
