@@ -69,3 +69,16 @@ func TestImpatient(t *testing.T) {
 		}
 	}
 }
+
+// Ranges in units that nobody knows mean the whole.
+func TestRangesOfUnknownUnits(t *testing.T) {
+	_, data, address := downloads(t)
+	for _, unit := range []string{"items=0-3", "Bytes=0-3", "0-3"} {
+		if a := get(t, "otto", address+"db.sql", "Range", unit); a.status != 200 || a.body != data {
+			t.Errorf("%s: status %d, %d bytes", unit, a.status, len(a.body))
+		}
+	}
+	if a := get(t, "otto", address+"db.sql", "Range", "bytes=x"); a.status != 416 {
+		t.Errorf("status %d", a.status)
+	}
+}

@@ -144,11 +144,13 @@ func setDefault(h http.Header, name, value string) {
 const maxRanges = 10
 
 // conditional is the request with those conditions only that count for it. Each range costs a seek and a MIME part, and
-// RFC 9110 section 14.2 lets us send the whole instead; for methods other than GET and HEAD, ranges and conditions on
-// cached answers mean nothing.
+// RFC 9110 section 14.2 lets us send the whole instead, which it demands for units that nobody knows; for methods other
+// than GET and HEAD, ranges and conditions on cached answers mean nothing.
 func conditional(r *http.Request) *http.Request {
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if get && strings.Count(r.Header.Get("Range"), ",") < maxRanges {
+	wanted := r.Header.Get("Range")
+	known := wanted == "" || strings.HasPrefix(wanted, "bytes=")
+	if get && known && strings.Count(wanted, ",") < maxRanges {
 		return r
 	}
 	r = r.Clone(r.Context())
