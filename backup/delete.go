@@ -51,19 +51,8 @@ func (f forgetRun) named(ctx context.Context, q DeleteRequest) error {
 		if err := f.vault.refusal(seen, f.service.now(), q.AcceptFewer, going...); err != nil {
 			return err
 		}
-		left := 0
-		for _, s := range seen.snapshots {
-			if !replaced(seen.snapshots, s) && !containsSnapshot(going, s.ID) {
-				left++
-			}
-		}
-		var old int
-		for _, s := range going {
-			if replaced(going, s) {
-				old++
-			}
-		}
-		f.summarise(len(going)-old, left, q.DryRun)
+		leaving := distinct(going)
+		f.summarise(leaving, distinct(seen.snapshots)-leaving, q.DryRun)
 		if err := f.remove(ctx, r, lock, seen, going, func(repo.Snapshot) []string { return []string{"named"} }); err != nil {
 			return err
 		}

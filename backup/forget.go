@@ -43,7 +43,7 @@ func (s *Service) Retention(ctx context.Context, job string) (RetentionReport, e
 	if err != nil {
 		return RetentionReport{}, err
 	}
-	now, seen := s.now(), &sight{}
+	now, seen := s.now(), v.recall(ctx, c)
 	if seen.snapshots, err = r.Snapshots(ctx); errors.Is(err, repo.ErrDamaged) {
 		seen.damaged = err
 	} else if err != nil {
@@ -53,7 +53,7 @@ func (s *Service) Retention(ctx context.Context, job string) (RetentionReport, e
 	if seen.keys, err = v.keyFiles(ctx); err != nil {
 		return RetentionReport{}, v.explain(err)
 	}
-	v.compare(ctx, c, seen, r.Config().ID)
+	seen.compare(v, r.Config().ID)
 	if err := v.refusal(seen, now, false); err != nil {
 		report.Refused = err.Error()
 	} else if err := report.tooMuch(); err != nil {
@@ -79,8 +79,9 @@ func (s *Service) jobVault(name string) (*setup, *vault, Job, error) {
 // retain applies a job's retention to its snapshots among all, which are newest first.
 func (v *vault) retain(c *setup, j Job, all []repo.Snapshot, now time.Time) RetentionReport {
 	report := RetentionReport{Job: j.Name, Repository: v.name, Host: c.Host, Retention: j.Retention, Snapshots: []RetainedSnapshot{}}
+	files := byStableID(all)
 	group := slices.DeleteFunc(slices.Clone(all), func(s repo.Snapshot) bool {
-		return jobOf(s) != j.Name || s.Hostname != c.Host || replaced(all, s)
+		return jobOf(s) != j.Name || s.Hostname != c.Host || replaced(files[s.StableID()], s)
 	})
 	fates := make([]fate, len(group))
 	if j.Retention != nil {
@@ -97,9 +98,30 @@ func (v *vault) retain(c *setup, j Job, all []repo.Snapshot, now time.Time) Rete
 			continue
 		}
 		report.Remove++
-		report.going = append(report.going, editions(all, s)...)
+		report.going = append(report.going, editions(files[s.StableID()], s)...)
 	}
 	return report
+}
+
+// byStableID groups snapshots, so that among ten thousand of them not each is compared with each.
+func byStableID(all []repo.Snapshot) map[repo.ID][]repo.Snapshot {
+	files := make(map[repo.ID][]repo.Snapshot, len(all))
+	for _, s := range all {
+		files[s.StableID()] = append(files[s.StableID()], s)
+	}
+	return files
+}
+
+// distinct counts snapshots whose files these are.
+func distinct(files []repo.Snapshot) (n int) {
+	for _, some := range byStableID(files) {
+		for _, s := range some {
+			if !replaced(some, s) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // editions are all files of a snapshot: a change of tags that did not end leaves two.

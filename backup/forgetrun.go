@@ -103,8 +103,9 @@ func stableIDs(list []repo.Snapshot) (ids []repo.ID) {
 // removed tells which snapshots are gone, or would be; the old file of one whose tags were changed is none of its own.
 func (f forgetRun) removed(gone []repo.Snapshot, why func(repo.Snapshot) []string) {
 	var list []RemovedSnapshot
+	files := byStableID(gone)
 	for _, s := range gone {
-		if replaced(gone, s) {
+		if replaced(files[s.StableID()], s) {
 			continue
 		}
 		list = append(list, RemovedSnapshot{s.ID.String(), s.Time, jobOf(s), why(s)})

@@ -18,7 +18,8 @@ const clockTolerance = 15 * time.Minute
 func (v *vault) refusal(seen *sight, now time.Time, accept bool, leaving ...repo.Snapshot) error {
 	switch {
 	case seen.damaged != nil:
-		return fmt.Errorf("%w, nothing was deleted: %w", ErrRefused, seen.damaged)
+		return fmt.Errorf("%w, nothing was deleted: %w; bring it back from a copy of the repository, or give it up: %s", ErrRefused, seen.damaged,
+			v.command("repair snapshots --forget"))
 	case seen.forgotten != nil:
 		return fmt.Errorf("%w, nothing was deleted: %w", ErrRefused, seen.forgotten)
 	case len(seen.alarms) > 0 && !accept:

@@ -115,10 +115,10 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 // apply has the rules choose among snapshots, newest first, and then the limits remove.
 func (p *Retention) apply(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
 	fates := make([]fate, len(group))
-	chosen := p.choose(group, now, zone)
+	chosen, rules := p.choose(group, now, zone), p.hasRule()
 	for i, s := range group {
 		reasons := chosen[i]
-		if !p.hasRule() {
+		if !rules {
 			reasons = []string{"within the limits"}
 		}
 		if pinned(s) {

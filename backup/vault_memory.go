@@ -46,7 +46,9 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 		return memory{}, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &m)
+		if err = json.Unmarshal(data, &m); err != nil {
+			err = fmt.Errorf("%w; to have it remembered anew delete that key from Caddy's storage", err)
+		}
 	}
 	if err != nil {
 		return memory{}, fmt.Errorf("cannot read what is remembered of it (%s): %w", memoryKey(v.location), err)

@@ -31,7 +31,7 @@ type sight struct {
 // What others removed is an alarm: it is told by the run, and by Health, until a run is told to accept it, or it is back. An
 // alarm is no error: a backup must go on beside it, and what deletes asks refusal.
 func (v *vault) look(ctx context.Context, run *runner, r *repo.Repository, accept bool) (*sight, error) {
-	now := &sight{}
+	now := v.recall(ctx, run.setup)
 	var err error
 	if now.snapshots, err = r.Snapshots(ctx); errors.Is(err, repo.ErrDamaged) {
 		now.damaged = err
@@ -41,14 +41,21 @@ func (v *vault) look(ctx context.Context, run *runner, r *repo.Repository, accep
 	if now.keys, err = v.keyFiles(ctx); err != nil {
 		return nil, err
 	}
-	v.compare(ctx, run.setup, now, r.Config().ID)
+	now.compare(v, r.Config().ID)
 	v.judge(ctx, run, now, accept)
 	return now, nil
 }
 
-// compare compares what is there with what is remembered of the repository with this ID.
-func (v *vault) compare(ctx context.Context, c *setup, now *sight, id string) {
+// recall begins a look with what is remembered. It comes before anything is listed: what a backup beside us adds meanwhile
+// must not look as if it were gone.
+func (v *vault) recall(ctx context.Context, c *setup) *sight {
+	now := &sight{}
 	now.before, now.forgotten = v.remembered(ctx, c)
+	return now
+}
+
+// compare compares what is there with what is remembered of the repository with this ID.
+func (now *sight) compare(v *vault, id string) {
 	if now.forgotten != nil || now.damaged != nil {
 		return
 	}
@@ -83,7 +90,7 @@ func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool)
 		if at := v.service.now().UTC(); accept || at.After(m.Seen) {
 			m.Seen = at // back in time it goes only by somebody's word that the clock was wrong
 		}
-		if len(now.alarms) == 0 {
+		if accept || len(m.compare(now.snapshots, now.keys)) == 0 { // else others of us have changed it since we looked
 			m.take(now.snapshots, now.keys)
 		}
 	})
