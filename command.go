@@ -37,9 +37,9 @@ on which the server is gone. That works beside a running server, too.
 
 Data goes to the standard output, messages and progress to the standard error.
 
-Exit codes: 0 all is well; 1 failed; 3 some jobs failed, or a backup is
-suspect; 10 there is no repository; 11 the repository is locked; 12 wrong
-password; 130 cancelled.
+Exit codes: 0 all is well; 1 failed; 3 some jobs failed, a backup is
+suspect, or only a part could be done; 10 there is no repository; 11 the
+repository is locked; 12 wrong password; 130 cancelled.
 `
 
 // The exit codes, restic's where it has one.

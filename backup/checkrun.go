@@ -105,7 +105,7 @@ func (c checkRun) judge(report *repo.CheckReport, reads *reads) error {
 		"bytes_read", report.BytesRead, "errors", report.Errors(), "notes", len(report.Problems)-report.Errors())
 	for _, p := range report.Problems {
 		if p.Error {
-			return fmt.Errorf("%s found, the first: %s; repair the index, and then the snapshots: %s && %s",
+			return fmt.Errorf("%s found, the first: %s; repair the index, and then the snapshots: %s, then %s",
 				were(report.Errors(), "error"), strings.TrimSpace(p.File+" "+p.Text),
 				c.vault.command("repair index"), c.vault.command("repair snapshots"))
 		}

@@ -64,7 +64,7 @@ func damagedPack(t *testing.T, life func(*testing.T, *backuptest.Env) *backuptes
 	failed := runCheck(t, e, true)
 	if failed.State != backup.StateFailed || !failed.ReadData || failed.Summary != "" ||
 		!strings.Contains(failed.Error, ": 1 error was found, the first: data/") ||
-		!strings.HasSuffix(failed.Error, "caddy backup repair index --repository default && caddy backup repair snapshots --repository default") {
+		!strings.HasSuffix(failed.Error, "caddy backup repair index --repository default, then caddy backup repair snapshots --repository default") {
 		t.Fatalf("%+v", failed)
 	}
 	e = life(t, e)
