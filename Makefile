@@ -24,12 +24,12 @@ staticcheck: ## the linter, at the version of internal/tools/go.mod
 	go tool -modfile=internal/tools/go.mod staticcheck ./...
 
 unit: ## all tests
-	go run ./internal/gotest ./...
+	go run ./internal/gotest -timeout 30m ./...
 
 # The long suites have run without the race detector; here the short ones look for races.
 race: ## the tests of the engine again, with the race detector
 	@if command -v gcc >/dev/null; then \
-		CGO_ENABLED=1 go run ./internal/gotest -race -short ./repo/... ./backup/... ./storage/... ./fsnode ./handler; \
+		CGO_ENABLED=1 go run ./internal/gotest -race -short -timeout 30m ./repo/... ./backup/... ./storage/... ./fsnode ./archive ./handler; \
 	elif [ -n "$$CI" ]; then echo "the race detector needs gcc" >&2; exit 1; \
 	else echo "NOT TESTED: the race detector needs gcc"; fi
 

@@ -62,6 +62,9 @@ func TestCompress(t *testing.T) {
 
 // TestForeignFrames reads what other writers of zstd may make.
 func TestForeignFrames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	plain := sqlText(3 << 20)
 	encode := func(o ...zstd.EOption) []byte {
 		e, err := zstd.NewWriter(nil, append(o, zstd.WithEncoderConcurrency(1))...)

@@ -114,7 +114,7 @@ func TestEveryOperationFails(t *testing.T) {
 		{How: storagetest.After}, {How: storagetest.Midway}, {How: storagetest.Midway, Times: storagetest.Forever},
 	}
 	if testing.Short() {
-		faults = faults[:2]
+		faults = faults[:1]
 	}
 	for _, fault := range faults {
 		for k, more := 1, true; more; k++ {
@@ -143,6 +143,9 @@ func reads(op storagetest.Op) bool { return op.Kind == storagetest.Get }
 // TestDamageIsFound flips bits in and cuts every kind of file: check with all data finds each, reading gives an error or
 // the right bytes, and nothing panics.
 func TestDamageIsFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	base := new(storage.Memory)
 	if _, err := write(t.Context(), initRepo(t, base, repo.Options{}), wanted); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,9 @@ import (
 // TestResticWorksOnOurRepository has restic read, write, tag, forget and prune in what we wrote; after each step we read
 // all that is left.
 func TestResticWorksOnOurRepository(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	dir := filepath.Join(t.TempDir(), "repo")
 	st := storage.NewLocal(dir)
 	r := initRepo(t, st, repo.Options{})

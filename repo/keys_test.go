@@ -193,6 +193,9 @@ var keyChanges = []struct {
 // TestKeyFaults ends the process at, or has something go wrong with, each operation of a change of the keys: one of the
 // known passwords always opens the repository, and what was acknowledged is there.
 func TestKeyFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	base, old := template(t)
 	err := underLock(t, base, password, false, func(r *repo.Repository, l *repo.Lock) error {
 		_, err := r.AddKey(l, []byte("spare"))
@@ -265,6 +268,9 @@ func keyChangeHolds(t *testing.T, st repo.Storage, known []string, old repo.ID) 
 
 // TestKeysWithRestic: restic opens with the keys that we make, and we with those that it makes.
 func TestKeysWithRestic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	realtest.Need(t, "restic")
 	dir := filepath.Join(t.TempDir(), "repo")
 	st := storage.NewLocal(dir)

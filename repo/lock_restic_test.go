@@ -18,6 +18,9 @@ import (
 
 // TestLocksWithRestic holds our locks while restic works, and restic's while we do.
 func TestLocksWithRestic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	realtest.Need(t, "restic")
 	r, st := newTestRepo(t, Options{})
 	source := t.TempDir()

@@ -95,6 +95,9 @@ func killedWriter(t *testing.T, dir string, after time.Duration) (ids []string) 
 // TestDiskRunsFull fills a small file system: the backup fails and says so, the lock is gone, what was there is whole, and
 // once there is room again the next backup works.
 func TestDiskRunsFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
 		if os.Getenv("CI") != "" && os.Getuid() == 0 {

@@ -64,6 +64,9 @@ func (d *fullDisk) space(t *testing.T) int64 {
 // TestPruneOnFullDisk: without a free byte, packs that hold nothing needed are deleted, nothing else is, and the next prune
 // does the rest.
 func TestPruneOnFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	d := newFullDisk(t)
 	filler := realtest.Fill(t, filepath.Dir(d.dir))
 	if err := forget(t, d.r, d.forget...); err != nil {
@@ -98,6 +101,9 @@ func TestPruneOnFullDisk(t *testing.T) {
 // TestPruneOnFullDiskWithOneIndex: where the only index file lists what is needed too, a little room is needed for the next
 // one. Where there is none a prune says so, and deletes nothing; a storage that keeps some for this day gives it.
 func TestPruneOnFullDiskWithOneIndex(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	d := newFullDisk(t)
 	realtest.Restic(t, d.dir, password, "rebuild-index") // one file
 	if n := len(storagetest.Names(t, d.st, "index")); n != 1 {

@@ -15,6 +15,9 @@ import (
 
 // TestPruneRefuses: whatever is wrong with what it must rely on, it says so and deletes nothing.
 func TestPruneRefuses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	s := newScene(t)
 	var keep []string
 	for id := range s.keep {

@@ -228,6 +228,9 @@ func lossy(t testing.TB, base repo.Storage) map[string]func(*storage.Memory) {
 // TestRepairBoth repairs the index and then the snapshots, from every state in which something is lost: both checks are
 // clean then, whatever is left under its own name is right, and what is lost is marked.
 func TestRepairBoth(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	base := twoSnapshots(t)
 	n := 0
 	for name, damage := range lossy(t, base) {
