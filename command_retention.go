@@ -187,6 +187,7 @@ it, until at most the share of --max-unused of the repository is unused.`,
 	flags.BoolVarP(&q.DryRun, "dry-run", "n", false, "Only say what would be freed")
 	flags.StringVar(&q.MaxUnused, "max-unused", "", "Share of the repository that may stay unused, 5% by default; 0% for none, or unlimited")
 	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
+	flags.BoolVar(&q.Confirm, "confirm", false, "Delete all data when there is no snapshot at all")
 	return cmd
 }
 

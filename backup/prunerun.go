@@ -18,6 +18,7 @@ type PruneRequest struct {
 	DryRun      bool   `json:"dry_run"`
 	MaxUnused   string `json:"max_unused,omitempty"` // share that may go on being unused, "5%" by default; "0%" is none, "unlimited" any
 	AcceptFewer bool   `json:"accept_fewer"`         // go on although others removed snapshots or keys since the last run
+	Confirm     bool   `json:"confirm"`              // delete all data when there is no snapshot at all
 }
 
 // parseMaxUnused reads "5%", or "unlimited", as repo.PruneOptions has it. ErrInvalid.
@@ -51,7 +52,7 @@ func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, er
 	}
 	clash := func(r Run) bool { return r.Kind == KindPrune && r.Repository == v.name }
 	run, err := s.start(c, by, Run{Kind: KindPrune, Repository: v.name, DryRun: q.DryRun}, clash, func(ctx context.Context, r *runner) error {
-		return pruneRun{repositoryRun{r, v}, q.AcceptFewer}.do(ctx, unused)
+		return pruneRun{repositoryRun{r, v}, q}.do(ctx, unused)
 	})
 	if err == nil {
 		s.audit(by, "prune asked for", "repository", v.name, "dry_run", q.DryRun, "max_unused", q.MaxUnused, "accept_fewer", q.AcceptFewer, "run", run.ID)
@@ -62,17 +63,20 @@ func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, er
 // pruneRun frees space, under an exclusive lock.
 type pruneRun struct {
 	repositoryRun
-	acceptFewer bool
+	request PruneRequest
 }
 
 func (p pruneRun) do(ctx context.Context, unused float64) error {
 	return p.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
-		seen, err := p.vault.look(ctx, p.runner, r, p.acceptFewer && !p.run.DryRun)
+		seen, err := p.vault.look(ctx, p.runner, r, p.request.AcceptFewer && !p.run.DryRun)
 		if err != nil {
 			return refuse(err)
 		}
-		if err := p.vault.refusal(seen, p.service.now(), p.acceptFewer); err != nil {
+		if err := p.vault.refusal(seen, p.service.now(), p.request.AcceptFewer); err != nil {
 			return err
+		}
+		if len(seen.snapshots) == 0 && !p.request.Confirm { // what a storage fails to list looks the same
+			return fmt.Errorf("%w, nothing was deleted: without a snapshot all data in the repository would go; if it shall, add --confirm", ErrRefused)
 		}
 		if !p.run.DryRun {
 			p.sweep(ctx)
@@ -91,7 +95,7 @@ func (p pruneRun) options(seen *sight, unused float64) repo.PruneOptions {
 	now.Store(&Progress{})
 	p.setProgress(func() Progress { return *now.Load() })
 	return repo.PruneOptions{
-		MaxUnused: unused, DryRun: p.run.DryRun, AllowEmpty: p.acceptFewer,
+		MaxUnused: unused, DryRun: p.run.DryRun, AllowEmpty: p.request.Confirm,
 		Confirm: func(found []repo.Snapshot) error { return sameSnapshots(seen.snapshots, found) },
 		Progress: func(step repo.PruneProgress) {
 			p.setStep(string(step.Step))
