@@ -25,6 +25,7 @@ type backupRun struct {
 	repo     *repo.Repository
 	seen     *sight
 	start    time.Time
+	mended   bool           // the index was repaired for this run
 	parent   *repo.Snapshot // the job's newest good snapshot
 	before   *Manifest      // of parent; nil when unknown
 	writer   *repo.Writer
@@ -86,6 +87,9 @@ func (b *backupRun) look(ctx context.Context) error {
 	if b.parent = newestGood(all, b.job.Name, b.setup.Host); b.parent == nil || imported(*b.parent) {
 		b.parent = nil // of an imported one there is nothing to compare but a single part
 		return nil
+	}
+	if !b.repo.Lists(*b.parent) && !b.mended {
+		return fmt.Errorf("%w: no index file lists what is in snapshot %s", repo.ErrIndex, b.parent.ID.Short())
 	}
 	if b.before, err = loadManifest(ctx, b.repo, *b.parent); err != nil && ctx.Err() == nil {
 		b.log.Warn("cannot compare with the last snapshot", "snapshot", b.parent.ID.Short(), "error", err)

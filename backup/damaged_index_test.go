@@ -44,7 +44,7 @@ func TestDamagedIndexIsMended(t *testing.T) {
 	}
 	mended := later.RunBackup(t, "shop")
 	if mended.State != backup.StateOK || !slices.ContainsFunc(mended.Log, func(l backup.LogLine) bool {
-		return l.Level == "WARN" && strings.HasPrefix(l.Text, "index files were damaged and were replaced")
+		return l.Level == "WARN" && strings.HasPrefix(l.Text, "index files were damaged or missing and were replaced")
 	}) {
 		t.Errorf("%+v", mended)
 	}
@@ -54,4 +54,27 @@ func TestDamagedIndexIsMended(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	storagetest.Copy(t, storage.NewLocal(dir), e.Storage)
 	realtest.Restic(t, dir, backuptest.Password, "check", "--read-data")
+}
+
+// TestMissingIndexIsMended takes the index away: the next backup lists again what is there, rather than store it once more
+// beside snapshots that nobody can read.
+func TestMissingIndexIsMended(t *testing.T) {
+	e := backuptest.New(t)
+	e.Backed(t, "shop")
+	e.DB.Set("something else")
+	e.Backed(t, "shop")
+	packs := len(storagetest.Names(t, e.Storage, "data"))
+	for _, name := range storagetest.Names(t, e.Storage, "index") {
+		storagetest.Remove(t, e.Storage, name)
+	}
+	later := reopen(t, e)
+	if run := later.RunBackup(t, "shop"); run.State != backup.StateOK || !run.Unchanged {
+		t.Errorf("%+v", run)
+	}
+	if run := runCheck(t, later, true); run.State != backup.StateOK || len(run.Findings) > 0 {
+		t.Errorf("%+v", run)
+	}
+	if n := len(storagetest.Names(t, e.Storage, "data")); n > packs+2 {
+		t.Errorf("%d packs became %d", packs, n)
+	}
 }

@@ -281,14 +281,14 @@ func (v *vault) mendIndex(ctx context.Context, run *runner, r *repo.Repository) 
 	if err != nil {
 		return because(lock.Context(), err)
 	}
-	run.log.Warn("index files were damaged and were replaced, by what the packs say they hold: is the disk sound? Run a check",
+	run.log.Warn("index files were damaged or missing and were replaced, by what the packs say they hold: is the disk sound? Run a check",
 		"damaged", report.FilesDamaged, "packs", len(report.Found), "damaged_packs", len(report.Damaged))
 	return nil
 }
 
 // ready takes a shared lock and reads what is there, after the index was repaired, if need be.
 func (b *backupRun) ready(ctx context.Context) (lock *repo.Lock, unlock func(), err error) {
-	for mended := false; ; mended = true {
+	for ; ; b.mended = true {
 		if lock, unlock, err = b.vault.lock(ctx, b.repo, b.runner, false); err != nil {
 			return nil, nil, because(ctx, err)
 		}
@@ -297,7 +297,7 @@ func (b *backupRun) ready(ctx context.Context) (lock *repo.Lock, unlock func(), 
 		}
 		err = because(lock.Context(), b.vault.explain(err))
 		unlock()
-		if mended || !errors.Is(err, repo.ErrIndex) {
+		if b.mended || !errors.Is(err, repo.ErrIndex) {
 			return nil, nil, err
 		}
 		if failed := b.vault.mendIndex(ctx, b.runner, b.repo); failed != nil {

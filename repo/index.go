@@ -196,3 +196,10 @@ func vanished(known, listed map[ID]bool) bool {
 	}
 	return false
 }
+
+// Lists reports whether an index file that LoadIndex has found lists the root folder of a snapshot. When none does, index
+// files are missing.
+func (r *Repository) Lists(s Snapshot) bool {
+	_, ok := r.index.lookup(TreeBlob, s.Tree)
+	return ok
+}
