@@ -133,7 +133,7 @@ func badDump(t *testing.T, dump backuptest.DumpFunc, want string) {
 		t.Fatalf("%+v", run)
 	}
 	requireSnapshots(t, e, 0)
-	if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup failed now: db.sql") {
+	if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup failed just now: db.sql") {
 		t.Errorf("%+v", h)
 	}
 	e.DB.Set("good again")

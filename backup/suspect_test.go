@@ -39,7 +39,7 @@ func TestSuspect(t *testing.T) {
 			if !slices.Contains(s.Tags, "suspect") || s.Manifest.Outcome != "suspect" {
 				t.Errorf("%v %+v", s.Tags, s.Manifest)
 			}
-			if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup is suspect, it was made now: folder media is empty") {
+			if h := e.Health(t.Context()); h.OK || !strings.Contains(h.Reasons[0], "job shop: the last backup is suspect, it was made just now: folder media is empty") {
 				t.Errorf("%+v", h)
 			}
 			if now := must(e.Job(t.Context(), "shop"))(t); now.LastGood != lastGood || now.LastRun.ID != run.ID {
