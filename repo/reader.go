@@ -109,6 +109,8 @@ func (f *File) ContentID() ID {
 
 // Seek as in io.Seeker. Behind the end is allowed, and reads there find the end.
 func (f *File) Seek(off int64, whence int) (int64, error) {
+	f.mu.Lock() // look reads the offset
+	defer f.mu.Unlock()
 	switch whence {
 	case io.SeekCurrent:
 		off += f.pos
