@@ -28,7 +28,7 @@ var (
 
 	// What the engine needs from outside: no Caddy, no zap, no cloud SDK. A new line here is a decision.
 	forRepo   = []string{"github.com/klauspost/compress/zstd", "github.com/minio/sha256-simd", "golang.org/x/crypto/", "golang.org/x/sync/", "golang.org/x/sys/"}
-	forEngine = []string{"github.com/dustin/go-humanize", "github.com/klauspost/compress/", "golang.org/x/sync/", "golang.org/x/sys/"}
+	forEngine = []string{"github.com/dustin/go-humanize", "github.com/klauspost/compress/", "github.com/robfig/cron/v3", "golang.org/x/sync/", "golang.org/x/sys/"}
 	forFiles  = []string{"github.com/bmatcuk/doublestar/", "golang.org/x/sys/"}
 	forTests  = []string{"go.uber.org/goleak", "golang.org/x/sys/", "pgregory.net/rapid"}
 )

@@ -31,6 +31,7 @@ type Config struct {
 	DataDir      string            // this machine's own folder: generated passwords, journals of processes
 	Logger       *slog.Logger      // default: discard
 	Versions     map[string]string // of programs around us, for the manifest: "caddy", "caddy-backup"
+	Automatic    bool              // schedules run, and retention follows good backups; else nothing happens by itself
 }
 
 // RepositoryConfig says where a repository is and how it opens.
@@ -40,7 +41,9 @@ type RepositoryConfig struct {
 	Password     []byte // empty: generated once, when the repository is created, into DataDir
 	PasswordFrom string // for people, where Password is kept: "the file /run/secrets/backup"; never a secret
 	Compression  repo.Compression
-	PackSize     int  // bytes; 0 = default
+	PackSize     int // bytes; 0 = default
+	Check        CheckPlan
+	Prune        PrunePlan
 	ReadOnly     bool // it is only read, by a recovery: where it cannot be locked, it is read without
 }
 
@@ -56,7 +59,12 @@ type Job struct {
 	Sources []NamedSource
 	To      string        // repository; default "default"
 	Timeout time.Duration // of a whole run; 0 = DefaultTimeout
-	Off     bool          // not run by "all jobs"; by name it still can be
+	Off     bool          // neither scheduled nor run by "all jobs"; by name it still can be
+
+	Schedule     Schedule       // zero: only when somebody asks
+	Zone         *time.Location // of the schedule, of retention and of the times of snapshots; default Config.Zone
+	Jitter       time.Duration  // scheduled runs begin up to so much later
+	OverdueAfter time.Duration  // how long after a good backup the next is overdue; 0 = from the schedule, see overdueGrace
 
 	Retention *Retention // nil: nothing is ever removed
 }

@@ -175,7 +175,7 @@ func (b *backupRun) store(ctx context.Context, tags ...string) (repo.Snapshot, e
 		return repo.Snapshot{}, context.Cause(ctx)
 	}
 	s := repo.Snapshot{
-		Time: b.start.In(b.setup.Zone), Paths: []string{"/" + b.job.Name}, Hostname: b.setup.Host, Username: userName(),
+		Time: b.start.In(b.job.Zone), Paths: []string{"/" + b.job.Name}, Hostname: b.setup.Host, Username: userName(),
 		UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0)),
 		Tags:           append([]string{tagOurs, tagRun + b.run.ID}, tags...),
 		ProgramVersion: strings.TrimSpace("caddy-backup " + b.setup.Versions["caddy-backup"]),

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -125,6 +126,10 @@ type CheckRequest struct {
 // Check starts a check and returns at once. ErrInvalid; ErrConflict (with the running run) when this repository is being
 // checked.
 func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, error) {
+	return s.check(by, q, time.Time{})
+}
+
+func (s *Service) check(by string, q CheckRequest, slot time.Time) (Run, error) {
 	part, err := parseSubset(q.Subset)
 	if err != nil {
 		return Run{}, err
@@ -134,7 +139,7 @@ func (s *Service) Check(ctx context.Context, by string, q CheckRequest) (Run, er
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindCheck && r.Repository == v.name }
-	run := Run{Kind: KindCheck, Repository: v.name, ReadData: q.ReadData || q.Subset != ""}
+	run := Run{Kind: KindCheck, Repository: v.name, ReadData: q.ReadData || q.Subset != "", Scheduled: slot}
 	if !q.ReadData { // who wants all wants all
 		run.Subset = q.Subset
 	}

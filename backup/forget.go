@@ -85,7 +85,7 @@ func (v *vault) retain(c *setup, j Job, all []repo.Snapshot, now time.Time) Rete
 	})
 	fates := make([]fate, len(group))
 	if j.Retention != nil {
-		fates = j.Retention.decide(group, now, c.Zone)
+		fates = j.Retention.decide(group, now, j.Zone)
 	}
 	for i, s := range group {
 		f := fates[i]
@@ -178,6 +178,10 @@ type ForgetRequest struct {
 // Forget starts a run that removes the snapshots that the retention of a job does not keep, and returns at once. Their space
 // is freed by Prune. ErrNotFound; ErrInvalid when the job has no retention; ErrConflict (with the running run).
 func (s *Service) Forget(ctx context.Context, by string, q ForgetRequest) (Run, error) {
+	return s.forget(by, q, false)
+}
+
+func (s *Service) forget(by string, q ForgetRequest, follows bool) (Run, error) {
 	c, v, j, err := s.jobVault(q.Job)
 	if err != nil {
 		return Run{}, err
@@ -186,7 +190,7 @@ func (s *Service) Forget(ctx context.Context, by string, q ForgetRequest) (Run, 
 		return Run{}, fmt.Errorf("%w: job %s has no retention, so nothing of it is ever removed: add a `retention` block to it", ErrInvalid, j.Name)
 	}
 	clash := func(r Run) bool { return r.Kind == KindForget && r.Job == j.Name }
-	run, err := s.start(c, by, Run{Kind: KindForget, Job: j.Name, Repository: v.name, DryRun: q.DryRun}, clash, func(ctx context.Context, r *runner) error {
+	run, err := s.start(c, by, Run{Kind: KindForget, Job: j.Name, Repository: v.name, DryRun: q.DryRun, Follows: follows}, clash, func(ctx context.Context, r *runner) error {
 		return forgetRun{repositoryRun{r, v}}.retention(ctx, j, q)
 	})
 	if err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // Health is whether all is well, and if not, why.
@@ -20,7 +22,14 @@ func (s *Service) Health(ctx context.Context) Health {
 	if err != nil {
 		return Health{Reasons: []string{err.Error()}}
 	}
-	h := diagnose(c, s.allRuns(), s.now())
+	runs, now := s.allRuns(), s.now()
+	h := diagnose(c, runs, now)
+	for _, j := range c.Jobs {
+		if status := s.jobStatus(c, j, runs); status.Overdue() && !neverRun(runs, j.Name) {
+			h.Reasons = append(h.Reasons, status.overdueReason(now))
+		}
+	}
+	h.Reasons = append(h.Reasons, neglected(c, runs, now)...)
 	h.OK = len(h.Reasons) == 0
 	return h
 }
@@ -60,6 +69,28 @@ func alarms(runs []Run, repository string) []string {
 		}
 	}
 	return nil
+}
+
+// neverRun reports whether no backup of a job ended by itself, which is a reason already.
+func neverRun(runs []Run, job string) bool {
+	return lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == job }) == nil
+}
+
+// neglected is what schedules and retention could not do by themselves.
+func neglected(c *setup, runs []Run, now time.Time) (reasons []string) {
+	for _, j := range c.Jobs {
+		run := lastEnded(runs, KindForget, func(r Run) bool { return r.Job == j.Name && !r.DryRun })
+		if !j.Off && j.Retention != nil && run != nil && run.Follows && run.State == StateFailed {
+			reasons = append(reasons, fmt.Sprintf("job %s: its retention %s", j.Name, complaint(*run, now)))
+		}
+	}
+	for _, r := range c.Repositories {
+		run := lastEnded(runs, KindPrune, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
+		if run != nil && !run.Scheduled.IsZero() && run.State == StateFailed && run.Code != codeOf(repo.ErrNoRepository) {
+			reasons = append(reasons, fmt.Sprintf("repository %s: the last prune %s", r.Name, complaint(*run, now)))
+		}
+	}
+	return reasons
 }
 
 // verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that

@@ -222,21 +222,23 @@ func (h *history) get(ctx context.Context, id string) (Run, bool) {
 	return rec.Run, true
 }
 
-// trim forgets the oldest runs of each kind, job and repository, but never the newest ok one, nor the check that says
-// how a repository is.
+// trim forgets the oldest runs of each kind, job and repository, but never the newest ok one, nor the newest that a schedule
+// asked for, nor the check that says how a repository is.
 func (h *history) trim() {
 	type group struct {
 		kind            Kind
 		job, repository string
 	}
-	count, good := map[group]int{}, map[group]bool{}
+	count, good, scheduled := map[group]int{}, map[group]bool{}, map[group]bool{}
 	runs := h.list()
 	for _, run := range runs {
 		g := group{run.Kind, run.Job, run.Repository}
 		count[g]++
 		newestGood := run.State == StateOK && !good[g]
 		good[g] = good[g] || newestGood
-		if count[g] <= historyKept || newestGood || !run.State.Done() {
+		newestScheduled := !run.Scheduled.IsZero() && !scheduled[g]
+		scheduled[g] = scheduled[g] || newestScheduled
+		if count[g] <= historyKept || newestGood || newestScheduled || !run.State.Done() {
 			continue
 		}
 		if v := verdict(runs, run.Repository); run.Kind != KindCheck || v == nil || v.ID != run.ID {

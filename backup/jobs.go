@@ -19,6 +19,13 @@ type JobStatus struct {
 	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
 	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
 	Retention  *Retention     `json:"retention,omitempty"`
+
+	Schedule     Schedule  `json:"schedule,omitzero"`
+	Zone         string    `json:"timezone,omitempty"`     // of the schedule
+	NextRun      time.Time `json:"next_run,omitzero"`      // zero: nothing is planned, or nothing runs by itself here
+	OverdueSince time.Time `json:"overdue_since,omitzero"` // until when there should have been another good backup; zero: it is not overdue
+
+	good *Run // the last ok one
 }
 
 // SourceStatus is a source in a JobStatus.
@@ -36,7 +43,7 @@ func (s *Service) Jobs(ctx context.Context) ([]JobStatus, error) {
 	runs := s.allRuns()
 	jobs := make([]JobStatus, len(c.Jobs))
 	for i, j := range c.Jobs {
-		jobs[i] = jobStatus(c, j, runs)
+		jobs[i] = s.jobStatus(c, j, runs)
 	}
 	return jobs, nil
 }
@@ -51,15 +58,15 @@ func (s *Service) Job(ctx context.Context, name string) (JobStatus, error) {
 	if err != nil {
 		return JobStatus{}, err
 	}
-	return jobStatus(c, j, s.allRuns()), nil
+	return s.jobStatus(c, j, s.allRuns()), nil
 }
 
 // jobStatus picks what concerns a job from runs, newest first.
-func jobStatus(c *setup, j Job, runs []Run) JobStatus {
+func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 	r, _ := c.repository(j.To) // checked when it was attached
 	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Retention: j.Retention, Sources: make([]SourceStatus, len(j.Sources))}
-	for i, s := range j.Sources {
-		status.Sources[i] = SourceStatus{s.Name, s.Kind}
+	for i, source := range j.Sources {
+		status.Sources[i] = SourceStatus{source.Name, source.Kind}
 	}
 	lost := spoilt(runs)
 	for _, run := range runs {
@@ -73,16 +80,22 @@ func jobStatus(c *setup, j Job, runs []Run) JobStatus {
 			status.LastRun = &run
 		}
 		if run.State == StateOK && !lost[run.Snapshot] {
-			status.LastGood = run.Ended
+			status.LastGood, status.good = run.Ended, &run
 			break
 		}
 	}
+	s.planJob(c, j, runs, &status)
 	return status
 }
 
 // Backup starts a backup of a job and returns at once. by says who asked. ErrNotFound; ErrConflict (with the running
 // run) when this job is being backed up already.
 func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) {
+	return s.backup(by, job, time.Time{})
+}
+
+// backup starts a backup for a slot of its schedule, if it is for one.
+func (s *Service) backup(by, job string, slot time.Time) (Run, error) {
 	c, err := s.current()
 	if err != nil {
 		return Run{}, err
@@ -96,7 +109,7 @@ func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) {
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindBackup && r.Job == job }
-	run, err := s.start(c, by, Run{Kind: KindBackup, Job: job, Repository: v.name}, clash, func(ctx context.Context, r *runner) error {
+	run, err := s.start(c, by, Run{Kind: KindBackup, Job: job, Repository: v.name, Scheduled: slot}, clash, func(ctx context.Context, r *runner) error {
 		return (&backupRun{runner: r, vault: v, job: j}).do(ctx)
 	})
 	if err == nil {

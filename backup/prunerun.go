@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -42,6 +43,10 @@ func parseMaxUnused(text string) (float64, error) {
 
 // Prune starts a prune and returns at once. ErrInvalid; ErrConflict (with the running run) when this repository is being pruned.
 func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, error) {
+	return s.prune(by, q, time.Time{})
+}
+
+func (s *Service) prune(by string, q PruneRequest, slot time.Time) (Run, error) {
 	unused, err := parseMaxUnused(q.MaxUnused)
 	if err != nil {
 		return Run{}, err
@@ -51,7 +56,7 @@ func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, er
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindPrune && r.Repository == v.name }
-	run, err := s.start(c, by, Run{Kind: KindPrune, Repository: v.name, DryRun: q.DryRun}, clash, func(ctx context.Context, r *runner) error {
+	run, err := s.start(c, by, Run{Kind: KindPrune, Repository: v.name, DryRun: q.DryRun, Scheduled: slot}, clash, func(ctx context.Context, r *runner) error {
 		return pruneRun{repositoryRun{r, v}, q}.do(ctx, unused)
 	})
 	if err == nil {

@@ -16,6 +16,8 @@ type RepositoryStatus struct {
 	LastCheck *Run `json:"last_check,omitempty"`
 	// Alarms are what the last run that looked found removed by others, or added to the keys; see Sight.
 	Alarms []string `json:"alarms,omitempty"`
+	// Planned are the check and the prune that have a schedule.
+	Planned []Planned `json:"planned,omitempty"`
 }
 
 // Repositories lists the repositories.
@@ -51,6 +53,7 @@ func (s *Service) repositoryStatus(ctx context.Context, c *setup, r RepositoryCo
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
 	status.Alarms = alarms(runs, r.Name)
+	status.Planned = s.planRepository(c, r, runs)
 	return status, nil
 }
 

@@ -18,10 +18,12 @@ type Run struct {
 	Created    time.Time         `json:"created"`
 	Started    time.Time         `json:"started,omitzero"`
 	Ended      time.Time         `json:"ended,omitzero"`
-	Step       string            `json:"step,omitempty"`    // what it is doing: "dumping db.dump", "waiting for …"
-	Error      string            `json:"error,omitempty"`   // why it is not ok
-	Code       string            `json:"code,omitempty"`    // of an error that fronts tell apart, see codeOf
-	Summary    string            `json:"summary,omitempty"` // what came of it, in one plain sentence; of runs that are ok, or suspect
+	Scheduled  time.Time         `json:"scheduled,omitzero"` // the time of the schedule that it was started for
+	Follows    bool              `json:"follows,omitempty"`  // of a forget: started by itself, after a good backup
+	Step       string            `json:"step,omitempty"`     // what it is doing: "dumping db.dump", "waiting for …"
+	Error      string            `json:"error,omitempty"`    // why it is not ok
+	Code       string            `json:"code,omitempty"`     // of an error that fronts tell apart, see codeOf
+	Summary    string            `json:"summary,omitempty"`  // what came of it, in one plain sentence; of runs that are ok, or suspect
 	Progress   Progress          `json:"progress"`
 	Snapshot   string            `json:"snapshot,omitempty"`         // ID of the snapshot made or restored
 	Unchanged  bool              `json:"unchanged,omitempty"`        // the parts are equal to those of the job's last good snapshot

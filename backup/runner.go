@@ -84,6 +84,7 @@ func (r *runner) do(work func(context.Context, *runner) error) {
 	r.service.mu.Lock()
 	delete(r.service.active, r.run.ID)
 	r.service.mu.Unlock()
+	r.service.follow(r.snapshot())
 }
 
 // begin ends the time in the queue: now the run works, and its time is limited.

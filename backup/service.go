@@ -24,7 +24,9 @@ type Service struct {
 	active  map[string]*runner
 	journal *journal // since the first Attach
 	closed  bool
-	runs    sync.WaitGroup
+	runs    sync.WaitGroup // and the scheduler
+
+	scheduler *scheduler // since the first Attach of a configuration that is Automatic
 
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
 	listing  turns // to list a folder
@@ -90,6 +92,7 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.mu.Lock()
 	s.stack = append(s.stack, next)
 	s.rewire()
+	s.schedule(next)
 	s.mu.Unlock()
 	s.askForKits(ctx, next)
 	return sync.OnceFunc(func() { s.detach(next) }), nil
@@ -100,6 +103,7 @@ func (s *Service) detach(old *setup) {
 	defer s.mu.Unlock()
 	s.stack = slices.DeleteFunc(s.stack, func(x *setup) bool { return x == old })
 	s.rewire()
+	s.scheduler.poke()
 }
 
 // rewire makes everything that outlives a configuration use the current one's storages, store and logger: those of the
@@ -151,6 +155,9 @@ func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	journal := s.journal
+	if s.scheduler != nil {
+		s.scheduler.stop()
+	}
 	for _, r := range s.active {
 		r.cancel(errInterrupted)
 	}

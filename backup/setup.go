@@ -62,6 +62,9 @@ func (s *setup) checkRepositories() error {
 			return fmt.Errorf("%w: repositories %q and %q are both at %s", ErrInvalid, other, r.Name, location)
 		}
 		places[location] = r.Name
+		if err := r.checkPlans(); err != nil {
+			return fmt.Errorf("repository %q: %w", r.Name, err)
+		}
 	}
 	return nil
 }
@@ -79,6 +82,12 @@ func (s *setup) checkJobs() error {
 		names[j.Name] = true
 		if j.Timeout <= 0 {
 			j.Timeout = DefaultTimeout
+		}
+		if j.Zone == nil {
+			j.Zone = s.Zone
+		}
+		if j.Jitter < 0 || j.OverdueAfter < 0 {
+			return fmt.Errorf("%w: job %q: jitter and overdue_after cannot be negative", ErrInvalid, j.Name)
 		}
 		if _, err := s.repository(j.To); err != nil {
 			return fmt.Errorf("job %q: %w", j.Name, err)

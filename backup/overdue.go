@@ -1,0 +1,97 @@
+package backup
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// overdueGrace is what a scheduled job has, beyond its schedule, its jitter and the time that its last good run took,
+// before it is overdue.
+const overdueGrace = 2 * time.Hour
+
+// deadline is until when a job must be good again; the zero time when nothing says so. good is its last good backup, nil when
+// there is none: then it counts from when it was scheduled.
+func (p plan) deadline(good *Run, since time.Time, overdueAfter time.Duration) time.Time {
+	from, ended, took := since, since, time.Duration(0)
+	if good != nil {
+		from, ended, took = good.Created, good.Ended, max(good.Ended.Sub(good.Created), 0)
+		if !good.Scheduled.IsZero() {
+			from = good.Scheduled
+		}
+	}
+	switch {
+	case overdueAfter > 0 && !ended.IsZero():
+		return ended.Add(overdueAfter)
+	case p.schedule.IsZero() || from.IsZero():
+		return time.Time{}
+	}
+	// One that was made by hand just before a slot counts for a whole interval.
+	slot := p.schedule.Next(from, p.zone)
+	due := slot
+	if whole := from.Add(p.schedule.Next(slot, p.zone).Sub(slot)); whole.After(due) {
+		due = whole
+	}
+	return due.Add(p.jitter + took + overdueGrace)
+}
+
+// Overdue reports whether the job has not been good for longer than it may be.
+func (j JobStatus) Overdue() bool { return !j.OverdueSince.IsZero() }
+
+// overdueReason says it in health.
+func (j JobStatus) overdueReason(now time.Time) string {
+	text := fmt.Sprintf("job %s: overdue since %s", j.Name, j.OverdueSince.UTC().Format("2006-01-02 15:04 UTC"))
+	if j.LastGood.IsZero() {
+		return text + ": there is no good backup"
+	}
+	return text + ": the last good backup was made " + humanize.RelTime(j.LastGood, now, "ago", "from now")
+}
+
+// planJob fills in what is planned for a job, and whether it is overdue.
+func (s *Service) planJob(c *setup, j Job, runs []Run, status *JobStatus) {
+	status.Schedule, status.Zone = j.Schedule, j.Zone.String()
+	if j.Off {
+		return
+	}
+	x, p, now, since := s.automatic(), c.backupPlan(j), s.now(), time.Time{}
+	if x != nil && c.Automatic && !j.Schedule.IsZero() {
+		_, status.NextRun = x.next(p, runs, now)
+		since = x.since(p, now)
+	}
+	if at := p.deadline(status.good, since, j.OverdueAfter); !at.IsZero() && now.After(at) {
+		status.OverdueSince = at
+	}
+}
+
+// since is since when a plan has its schedule.
+func (x *scheduler) since(p plan, now time.Time) time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return sinceOf(x.marks, p, now)
+}
+
+// Planned is what a repository's schedule asks for.
+type Planned struct {
+	Kind     Kind      `json:"kind"` // check or prune
+	Schedule Schedule  `json:"schedule"`
+	Next     time.Time `json:"next,omitzero"` // zero: unknown, since nothing runs by itself here
+	LastRun  *Run      `json:"last_run,omitempty"`
+}
+
+// planRepository tells what is planned for a repository.
+func (s *Service) planRepository(c *setup, r RepositoryConfig, runs []Run) (all []Planned) {
+	x := s.automatic()
+	for _, p := range []plan{c.checkPlan(r), c.prunePlan(r)} {
+		if p.schedule.IsZero() {
+			continue
+		}
+		planned := Planned{Kind: p.kind, Schedule: p.schedule}
+		if x != nil && c.Automatic {
+			_, planned.Next = x.next(p, runs, s.now())
+		}
+		planned.LastRun = lastEnded(runs, p.kind, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
+		all = append(all, planned)
+	}
+	return all
+}
