@@ -43,6 +43,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			password <password>
 //			compression auto|off|max
 //			pack_size <size>
+//			check <schedule> [read_data <subset>]
+//			prune <schedule> [max_unused <share>]
 //		}
 //		job <name> {
 //			source <name> <kind> [<arguments of the kind>] {
@@ -50,6 +52,10 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			}
 //			to <repository>
 //			timeout <duration>
+//			schedule <schedule>
+//			timezone <zone>
+//			jitter <duration>
+//			overdue_after <duration>
 //			enabled on|off
 //			retention {
 //				<see unmarshalRetention>
@@ -57,7 +63,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //	}
 //
-// Repositories, jobs and sources are repeatable, under different names. Without a name a repository is "default". Words
+// A schedule is as backup.ParseSchedule reads it. Repositories, jobs and sources are repeatable, under different names. Without a name a repository is "default". Words
 // of the grammar that are not served yet are refused as such; see homes.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the option
@@ -68,7 +74,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		var err error
 		switch d.Val() {
 		case "timezone":
-			err = a.unmarshalTimezone(d)
+			err = unmarshalTimezone(d, &a.Timezone)
 		case "host":
 			err = unmarshalValue(d, &a.Host)
 		case "repository":
@@ -85,15 +91,15 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (a *App) unmarshalTimezone(d *caddyfile.Dispenser) error {
-	if err := unmarshalValue(d, &a.Timezone); err != nil {
+func unmarshalTimezone(d *caddyfile.Dispenser, name *string) error {
+	if err := unmarshalValue(d, name); err != nil {
 		return err
 	}
-	if strings.Contains(a.Timezone, "{") {
+	if strings.Contains(*name, "{") {
 		return nil // a placeholder, known later
 	}
-	if _, err := time.LoadLocation(a.Timezone); err != nil {
-		return d.Errf("bad timezone value '%s': %v", a.Timezone, err)
+	if _, err := time.LoadLocation(*name); err != nil {
+		return d.Errf("bad timezone value '%s': %v", *name, err)
 	}
 	return nil
 }
@@ -138,6 +144,10 @@ func (r *Repository) unmarshalWord(d *caddyfile.Dispenser) error {
 		return wrap(d, checkCompression(r.Compression))
 	case "pack_size":
 		return r.unmarshalPackSize(d)
+	case "check":
+		return r.unmarshalCheck(d)
+	case "prune":
+		return r.unmarshalPrune(d)
 	}
 	return strangeWord(d, inRepository)
 }

@@ -50,7 +50,15 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "to":
 		return unmarshalValue(d, &j.To)
 	case "timeout":
-		return j.unmarshalTimeout(d)
+		return unmarshalDuration(d, &j.Timeout)
+	case "schedule":
+		return unmarshalSchedule(d, &j.Schedule)
+	case "timezone":
+		return unmarshalTimezone(d, &j.Timezone)
+	case "jitter":
+		return unmarshalDuration(d, &j.Jitter)
+	case "overdue_after":
+		return unmarshalDuration(d, &j.OverdueAfter)
 	case "enabled":
 		return unmarshalSwitch(d, &j.Disabled)
 	case "retention":
@@ -99,20 +107,4 @@ func checkKind(kind string) error {
 	}
 	return fmt.Errorf("unknown source kind '%s': write source <name> <kind>, with one of the kinds: %s",
 		kind, strings.Join(guests("backup.sources"), ", "))
-}
-
-func (j *Job) unmarshalTimeout(d *caddyfile.Dispenser) error {
-	var text string
-	if err := unmarshalValue(d, &text); err != nil {
-		return err
-	}
-	timeout, err := caddy.ParseDuration(text)
-	if err != nil {
-		return d.Errf("bad timeout value '%s': %v", text, err)
-	}
-	if timeout <= 0 {
-		return d.Errf("bad timeout value '%s': must be more than 0", text)
-	}
-	j.Timeout = caddy.Duration(timeout)
-	return nil
 }

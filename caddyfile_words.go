@@ -20,7 +20,7 @@ const (
 // homes lists every word of the grammar, the ones to come included, so that a misplaced word gets an answer that
 // helps, and a word that is known but not served yet is not taken for a typing error.
 var homes = map[string][]home{
-	"timezone":   {inBackup},
+	"timezone":   {inBackup, inJob},
 	"host":       {inBackup},
 	"repository": {inBackup},
 	"job":        {inBackup},

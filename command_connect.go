@@ -129,6 +129,10 @@ func standaloneConfig(raw []byte) (*caddy.Config, error) {
 	if !ok {
 		return nil, errors.New("the configuration has no backup: add the global option backup to the Caddyfile")
 	}
+	app, err := byHand(app)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration of backup: %w", err)
+	}
 	persist := false
 	return &caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
@@ -136,6 +140,19 @@ func standaloneConfig(raw []byte) (*caddy.Config, error) {
 		StorageRaw: whole.StorageRaw,
 		AppsRaw:    caddy.ModuleMap{"backup": app},
 	}, nil
+}
+
+// byHand keeps what runs by itself to the server.
+func byHand(app json.RawMessage) (json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(app, &fields); err != nil {
+		return nil, err
+	}
+	if fields == nil {
+		fields = map[string]json.RawMessage{}
+	}
+	fields["by_hand"] = json.RawMessage("true")
+	return json.Marshal(fields)
 }
 
 // quietly keeps the log off the terminal unless the user configured one: what matters stands in the run's own log.

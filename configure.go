@@ -25,9 +25,10 @@ const defaultRepository = "default"
 // configure turns the JSON into what the Service is told.
 func (a *App) configure(ctx caddy.Context) error {
 	a.config = backup.Config{
-		Store:    ctx.Storage(),
-		Logger:   ctx.Slogger(),
-		Versions: versions(),
+		Store:     ctx.Storage(),
+		Logger:    ctx.Slogger(),
+		Versions:  versions(),
+		Automatic: !a.ByHand,
 	}
 	dataDir, err := filepath.Abs(filepath.Join(caddy.AppDataDir(), "backup"))
 	if err != nil {
@@ -91,7 +92,9 @@ func (a *App) configureRepositories(ctx caddy.Context) error {
 }
 
 func (r *Repository) configure(ctx caddy.Context, name, dataDir string) (backup.RepositoryConfig, error) {
-	c := backup.RepositoryConfig{Name: name, Compression: repo.Compression(r.Compression), PackSize: r.PackSize}
+	c := backup.RepositoryConfig{
+		Name: name, Compression: repo.Compression(r.Compression), PackSize: r.PackSize, Check: r.Check, Prune: r.Prune,
+	}
 	password, err := resolve("password", r.Password)
 	if err != nil {
 		return c, err
@@ -131,7 +134,16 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		if j == nil {
 			return fmt.Errorf("job %d is null", i)
 		}
-		job := backup.Job{Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention}
+		job := backup.Job{
+			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention,
+			Schedule: j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter),
+		}
+		if j.Timezone != "" {
+			var err error
+			if job.Zone, err = loadZone(j.Timezone); err != nil {
+				return fmt.Errorf("job %s: %w", j.Name, err)
+			}
+		}
 		for k, s := range j.Sources {
 			if s == nil {
 				return fmt.Errorf("job %s: source %d is null", j.Name, k)

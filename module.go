@@ -27,7 +27,7 @@ func init() {
 // App backs up databases and folders into repositories in restic's format. It holds jobs (what is dumped together) and
 // repositories (where it goes). Everything has a default but the sources of a job.
 type App struct {
-	// The zone of the times in snapshots, as in "Europe/Paris". Default: the machine's.
+	// The zone of schedules and of the times in snapshots, as in "Europe/Paris". Default: the machine's.
 	Timezone string `json:"timezone,omitempty"`
 
 	// The host name in snapshots. Default: the machine's name at the first start, kept from then on, so that a
@@ -39,6 +39,10 @@ type App struct {
 
 	// What is backed up, in the order in which it is shown and run.
 	Jobs []*Job `json:"jobs,omitempty"`
+
+	// Whether nothing runs by itself: no schedule, and no retention after a backup. The command line sets it when it works
+	// without the server.
+	ByHand bool `json:"by_hand,omitempty"`
 
 	config  backup.Config // with secrets resolved; never marshalled
 	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
@@ -62,6 +66,12 @@ type Repository struct {
 
 	// The size in bytes that packs grow to, 4 MiB to 128 MiB. Default: 16 MiB.
 	PackSize int `json:"pack_size,omitempty"`
+
+	// When it is checked, and how much of the data is read then. Default: only by hand.
+	Check backup.CheckPlan `json:"check,omitzero"`
+
+	// When the space is freed that no snapshot needs. Default: only by hand.
+	Prune backup.PrunePlan `json:"prune,omitzero"`
 }
 
 // Job is what is dumped together into one snapshot.
@@ -78,10 +88,23 @@ type Job struct {
 	// How long a run may take before it is ended. Default: 24h.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
+	// When the job runs: "hourly", "daily 03:15", "weekly sun 04:00", "every 6h", or the five fields of cron. Default: only
+	// by hand.
+	Schedule backup.Schedule `json:"schedule,omitzero"`
+
+	// The zone of the schedule, of retention and of the times in snapshots. Default: that of all.
+	Timezone string `json:"timezone,omitempty"`
+
+	// Scheduled runs begin up to so much later, each always by the same. Default: 0.
+	Jitter caddy.Duration `json:"jitter,omitempty"`
+
+	// How long after a good backup the next one is overdue. Default: two hours after it should have been there.
+	OverdueAfter caddy.Duration `json:"overdue_after,omitempty"`
+
 	// Which snapshots of the job stay. Default: all.
 	Retention *backup.Retention `json:"retention,omitempty"`
 
-	// Whether the job is left out when all jobs are run. By name it still can be.
+	// Whether the job is neither scheduled nor run when all jobs are. By name it still can be.
 	Disabled bool `json:"disabled,omitempty"`
 }
 

@@ -52,6 +52,9 @@ func (a *App) validateRepositories() error {
 		if err := checkPackSize(r.PackSize); err != nil {
 			return fmt.Errorf("repository %s: %w", r.Name, err)
 		}
+		if err := errors.Join(r.Check.Check(), r.Prune.Check()); err != nil {
+			return fmt.Errorf("repository %s: %w", r.Name, err)
+		}
 		// Two names for one place would give it two writers and two passwords.
 		place := r.Storage.Location()
 		if other := at[place]; other != "" {
@@ -78,6 +81,9 @@ func (a *App) validateJob(j backup.Job) error {
 	}
 	if j.Timeout < 0 {
 		return fmt.Errorf("timeout %s is negative: leave it out for the default, %s", j.Timeout, backup.DefaultTimeout)
+	}
+	if j.Jitter < 0 || j.OverdueAfter < 0 {
+		return errors.New("jitter or overdue_after is negative: leave it out for none")
 	}
 	if j.Retention != nil {
 		if err := j.Retention.Check(); err != nil {

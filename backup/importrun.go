@@ -145,7 +145,7 @@ func (x *importRun) plan(paths []string) []importFile {
 		info, err := statDump(path)
 		if err == nil {
 			f.size = info.Size()
-			f.time, err = x.times.timeOf(path, x.request.TimeFormat, info.ModTime(), x.setup.Zone)
+			f.time, err = x.times.timeOf(path, x.request.TimeFormat, info.ModTime(), x.job.Zone)
 		}
 		if err == nil && f.time.at.After(x.service.now()) {
 			err = fmt.Errorf("by %s it is of %s, which is yet to come: say with a time format what its name means, or take the time "+

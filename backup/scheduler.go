@@ -39,7 +39,7 @@ func (s *Service) schedule(c *setup) {
 		s.scheduler.poke()
 		return
 	}
-	if !c.Automatic {
+	if !c.Automatic || s.closed {
 		return
 	}
 	x := &scheduler{service: s, wake: make(chan struct{}, 1), began: s.now()}
@@ -97,7 +97,7 @@ func (x *scheduler) await(until time.Time) {
 
 // pass starts what is due and returns when the next may be; the zero time: not before something changes.
 func (x *scheduler) pass() (wake time.Time) {
-	now := x.service.now()
+	now := x.service.now().UTC()
 	defer func() {
 		if p := recover(); p != nil {
 			x.service.log.logger().Error("panic in the scheduler", "value", fmt.Sprint(p), "stack", string(debug.Stack()))

@@ -1,0 +1,81 @@
+package caddybackup
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// unmarshalSchedule reads all arguments of the current word as a schedule.
+func unmarshalSchedule(d *caddyfile.Dispenser, schedule *backup.Schedule) error {
+	return parseSchedule(d, d.Val(), d.RemainingArgs(), schedule)
+}
+
+func parseSchedule(d *caddyfile.Dispenser, word string, args []string, schedule *backup.Schedule) error {
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	text := strings.Join(args, " ")
+	var err error
+	if *schedule, err = backup.ParseSchedule(text); err != nil {
+		return d.Errf("bad %s value '%s': %v", word, text, err)
+	}
+	return nil
+}
+
+// unmarshalPlan reads a schedule and, behind a word of its own, one value:
+//
+//	check <schedule> [read_data <subset>]
+//	prune <schedule> [max_unused <share>]
+func unmarshalPlan(d *caddyfile.Dispenser, schedule *backup.Schedule, option string, value *string) error {
+	word := d.Val()
+	if !schedule.IsZero() {
+		return d.Errf("%s already specified", word)
+	}
+	args := d.RemainingArgs()
+	for i, arg := range args {
+		if arg != option {
+			continue
+		}
+		if len(args) != i+2 || args[i+1] == "" {
+			return d.Errf("bad %s: one value follows %s, and nothing else", word, option)
+		}
+		*value, args = args[i+1], args[:i]
+		break
+	}
+	return parseSchedule(d, word, args, schedule)
+}
+
+func (r *Repository) unmarshalCheck(d *caddyfile.Dispenser) error {
+	if err := unmarshalPlan(d, &r.Check.Schedule, "read_data", &r.Check.ReadData); err != nil {
+		return err
+	}
+	return wrap(d, r.Check.Check())
+}
+
+func (r *Repository) unmarshalPrune(d *caddyfile.Dispenser) error {
+	if err := unmarshalPlan(d, &r.Prune.Schedule, "max_unused", &r.Prune.MaxUnused); err != nil {
+		return err
+	}
+	return wrap(d, r.Prune.Check())
+}
+
+// unmarshalDuration reads a duration above 0.
+func unmarshalDuration(d *caddyfile.Dispenser, value *caddy.Duration) error {
+	word, text := d.Val(), ""
+	if err := unmarshalValue(d, &text); err != nil {
+		return err
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("bad %s value '%s': %v", word, text, err)
+	}
+	if duration <= 0 {
+		return d.Errf("bad %s value '%s': must be more than 0", word, text)
+	}
+	*value = caddy.Duration(duration)
+	return nil
+}
