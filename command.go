@@ -66,7 +66,7 @@ func addCommands(root *cobra.Command) {
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(
 		initCommand(), runCommand(), checkCommand(), restoreCommand(),
-		listCommand(), showCommand(), lsCommand(), catCommand(),
+		jobsCommand(), listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(), recoverCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),

@@ -1,12 +1,8 @@
 package backup_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,160 +130,291 @@ func (m *machine) slots(kind backup.Kind) string {
 	return strings.Join(text, ", ")
 }
 
-// TestYear lets a year go by, in which the machine is switched off and on, its configuration is loaded again, sometimes in
-// vain, and dumps fail and take their time. Each slot must have its run, and none two.
-func TestYear(t *testing.T) { synctest.Test(t, testYear) }
+// dayAt is a time on a day of January 2000, when the clock of a bubble begins.
+func dayAt(day, hour, minute int) time.Time {
+	return time.Date(2000, 1, day, hour, minute, 0, 0, time.UTC)
+}
 
-func testYear(t *testing.T) {
-	random := rand.New(rand.NewPCG(2, 3))
-	paris, err := time.LoadLocation("Europe/Paris")
-	if err != nil {
-		t.Fatal(err)
+func (m *machine) sleepUntil(at time.Time) {
+	m.t.Helper()
+	m.sleep(time.Until(at))
+}
+
+func (m *machine) wantSlots(kind backup.Kind, want string) {
+	m.t.Helper()
+	if got := m.slots(kind); got != want {
+		m.t.Errorf("%v: the runs are for the slots %q, want %q", time.Now().UTC(), got, want)
 	}
-	dump := func(good int) backuptest.DumpFunc { // in so many of eight cases
-		return func(ctx context.Context, w io.Writer, _ *backup.Task) error {
-			fmt.Fprintf(w, "dump of %v", time.Now())
-			select {
-			case <-time.After(time.Duration(random.Int64N(int64(time.Hour)))):
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			if random.IntN(8) >= good {
-				return errors.New("the database is not there")
-			}
-			return nil
+}
+
+// inBubble runs a test whose clock is its own; it begins at midnight of 1 January 2000.
+func inBubble(t *testing.T, name string, f func(*testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+func TestScheduler(t *testing.T) {
+	inBubble(t, "runs at its time", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 2, 29))
+		m.wantSlots(backup.KindBackup, "")
+		m.sleepUntil(dayAt(1, 2, 31))
+		m.wantSlots(backup.KindBackup, "01 02:30 ok")
+		if run := m.of(backup.KindBackup)[0]; run.By != "schedule" || !run.Created.Equal(dayAt(1, 2, 30)) {
+			t.Errorf("the run is by %q, of %v", run.By, run.Created)
 		}
-	}
-	fragile := backuptest.NewSource("")
-	fragile.Do(dump(2))
-	m := newMachine(t, func(c *backup.Config) {
-		c.Zone = paris
-		blog := c.Jobs[0]
-		c.Jobs[0].Jitter, c.Jobs[0].Retention = 20*time.Minute, &backup.Retention{Last: 3, Daily: 7, Monthly: 3}
-		blog.Name, blog.Schedule, blog.Retention = "blog", schedule(t, "every 12h"), &backup.Retention{Last: 5, Manual: true}
-		blog.Sources = []backup.NamedSource{{Name: "db", Kind: "fake", Source: fragile}}
-		c.Jobs = append(c.Jobs, blog)
-		c.Repositories[0].Prune = backup.PrunePlan{Schedule: schedule(t, "weekly sun 05:00")}
+		m.sleepUntil(dayAt(3, 3, 0))
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 02 02:30 ok, 03 02:30 ok")
 	})
-	m.DB.Do(dump(7))
-	begin := time.Now()
-	for m.start(); time.Since(begin) < 366*24*time.Hour; {
-		switch random.IntN(10) {
-		case 0:
+	inBubble(t, "catches up once", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 12, 0))
+		m.stop()
+		m.sleepUntil(dayAt(6, 12, 0))
+		m.start()
+		m.sleep(20 * time.Second)
+		m.wantSlots(backup.KindBackup, "01 02:30 ok") // other programs come up, too
+		m.sleepUntil(dayAt(7, 12, 0))
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 06 02:30 ok, 07 02:30 ok")
+	})
+	inBubble(t, "catches up what never ran", func(t *testing.T) {
+		m := newMachine(t, nil)
+		for day := 1; day < 4; day++ { // it is always off at night
+			m.start()
+			m.sleepUntil(dayAt(day, 20, 0))
 			m.stop()
-			m.sleep(time.Duration(random.Int64N(int64(4 * 24 * time.Hour))))
+			m.sleepUntil(dayAt(day+1, 8, 0))
+		}
+		m.start()
+		m.sleep(time.Hour)
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 02 02:30 ok, 03 02:30 ok, 04 02:30 ok")
+	})
+	inBubble(t, "makes an interrupted one again once", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.DB.Hold("slow")
+		m.start()
+		m.sleepUntil(dayAt(1, 2, 31))
+		for range 3 {
+			m.stop()
 			m.start()
-		case 1:
-			m.stop() // and at once on again
-			m.start()
-		case 2, 3, 4:
-			m.reload(false)
-		case 5:
-			m.reload(true)
+			m.sleep(time.Minute)
 		}
-		m.sleep(time.Minute + time.Duration(random.Int64N(int64(30*time.Hour))))
-		m.checkNewest()
-	}
-	m.on[len(m.on)-1].to = time.Now()
-	m.checkSlots(begin, backup.KindBackup, "shop", m.Config.Jobs[0].Schedule, 20*time.Minute)
-	m.checkSlots(begin, backup.KindBackup, "blog", m.Config.Jobs[1].Schedule, 0)
-	m.checkSlots(begin, backup.KindPrune, "", m.Config.Repositories[0].Prune.Schedule, 0)
-	m.checkRetention()
-}
-
-// checkNewest looks whether the newest good snapshot of each job is still there.
-func (m *machine) checkNewest() {
-	m.t.Helper()
-	newest := map[string]backup.Run{}
-	for _, r := range m.runs {
-		if r.Kind == backup.KindBackup && r.State == backup.StateOK && r.ID > newest[r.Job].ID {
-			newest[r.Job] = r
+		m.wantSlots(backup.KindBackup, "01 02:30 interrupted, 01 02:30 interrupted")
+		m.DB.Set("quick")
+		m.sleepUntil(dayAt(2, 12, 0))
+		m.wantSlots(backup.KindBackup, "01 02:30 interrupted, 01 02:30 interrupted, 02 02:30 ok")
+	})
+	inBubble(t, "does not repeat failed and cancelled ones", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.DB.Fail(errors.New("no such database"))
+		m.start()
+		m.sleepUntil(dayAt(1, 12, 0))
+		m.DB.Hold("slow")
+		m.sleepUntil(dayAt(2, 2, 31))
+		if err := m.Cancel(t.Context(), "tester", m.of(backup.KindBackup)[1].ID); err != nil {
+			t.Fatal(err)
 		}
-	}
-	for job, r := range newest {
-		if _, err := m.Snapshot(m.t.Context(), "", r.Snapshot, ""); err != nil {
-			m.t.Fatalf("%v: the last good snapshot of %s is gone: %v", time.Now(), job, err)
+		m.reload(false)
+		m.sleepUntil(dayAt(2, 12, 0))
+		m.wantSlots(backup.KindBackup, "01 02:30 failed, 02 02:30 cancelled")
+	})
+	inBubble(t, "waits for the same job", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.DB.Hold("slow")
+		m.start()
+		m.sleepUntil(dayAt(1, 2, 0))
+		run, err := m.Backup(t.Context(), "tester", "shop")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-// checkSlots compares the runs that there were with the slots and with when the machine was on.
-func (m *machine) checkSlots(begin time.Time, kind backup.Kind, job string, s backup.Schedule, jitter time.Duration) {
-	m.t.Helper()
-	ended, tries := map[int64]int{}, map[int64]int{}
-	for _, r := range m.runs {
-		if r.Kind == kind && r.Job == job {
-			tries[r.Scheduled.Unix()]++
-			if r.State != backup.StateInterrupted {
-				ended[r.Scheduled.Unix()]++
+		m.sleepUntil(dayAt(1, 3, 0))
+		m.DB.Set("quick")
+		if err := m.Cancel(t.Context(), "tester", run.ID); err != nil {
+			t.Fatal(err)
+		}
+		m.sleep(time.Second)
+		runs := m.of(backup.KindBackup)
+		if len(runs) != 2 || !runs[1].Scheduled.Equal(dayAt(1, 2, 30)) || runs[1].State != backup.StateOK {
+			t.Errorf("the runs are %+v", runs)
+		}
+	})
+	inBubble(t, "is one after a hundred reloads", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		for i := range 100 {
+			m.reload(i%3 == 0)
+			m.sleep(29 * time.Minute)
+		}
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 02 02:30 ok")
+	})
+	inBubble(t, "a configuration that is taken back costs no run", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 2, 29))
+		old, detach := m.Config.Jobs, m.detach
+		for _, jobs := range [][]backup.Job{nil, {old[0]}} {
+			m.Config.Jobs = jobs
+			if jobs != nil {
+				m.Config.Jobs[0].Schedule = schedule(t, "daily 20:00")
 			}
+			m.attach()
+			m.sleep(time.Minute)
+			m.detach()
 		}
-	}
-	const margin = time.Minute // to settle after it was switched on
-	missed, all, again := 0, 0, 0
-	for slot := s.Next(begin, m.Config.Zone); ; {
-		next := s.Next(slot, m.Config.Zone)
-		if next.Add(time.Hour).After(time.Now()) {
-			break
+		m.Config.Jobs, m.detach = old, detach
+		m.sleep(time.Second)
+		m.wantSlots(backup.KindBackup, "01 02:30 ok")
+	})
+	inBubble(t, "a new schedule begins when it is loaded", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 12, 0))
+		m.Config.Jobs = []backup.Job{m.Config.Jobs[0]}
+		m.Config.Jobs[0].Schedule = schedule(t, "daily 08:00")
+		m.reload(false)
+		m.sleepUntil(dayAt(2, 12, 0))
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 02 08:00 ok")
+	})
+	inBubble(t, "leaves alone what is off", func(t *testing.T) {
+		m := newMachine(t, func(c *backup.Config) { c.Jobs[0].Off = true })
+		m.start()
+		m.sleepUntil(dayAt(3, 12, 0))
+		m.wantSlots(backup.KindBackup, "")
+	})
+	inBubble(t, "does nothing by itself for a command", func(t *testing.T) {
+		m := newMachine(t, func(c *backup.Config) {
+			c.Automatic, c.Jobs[0].Retention = false, &backup.Retention{Last: 1}
+		})
+		m.start()
+		m.RunBackup(t, "shop")
+		m.sleepUntil(dayAt(3, 12, 0))
+		m.wantSlots(backup.KindForget, "")
+		if runs := m.of(backup.KindBackup); len(runs) != 1 {
+			t.Errorf("the runs are %+v", runs)
 		}
-		all++
-		surely := m.wasOn(slot.Add(jitter), next, margin)
-		switch n, tried := ended[slot.Unix()], tries[slot.Unix()]; {
-		case n > 1 || tried > 2:
-			m.t.Errorf("%s %s: %d runs for %v, %d of them ended", kind, job, tried, slot, n)
-		case surely && tried == 0:
-			m.t.Errorf("%s %s: no run for %v", kind, job, slot)
-		case !m.wasOn(slot, next, 0) && tried != 0:
-			m.t.Errorf("%s %s: a run for %v, although the next slot had come", kind, job, slot)
-		case tried == 0:
-			missed++
-		case tried == 2:
-			again++
+	})
+	inBubble(t, "goes on when its store is broken", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 12, 0))
+		m.Store.Fail(errors.New("no store"))
+		m.reload(false)
+		m.sleepUntil(dayAt(3, 12, 0))
+		m.Store.Fail(nil)
+		m.wantSlots(backup.KindBackup, "01 02:30 ok, 02 02:30 ok, 03 02:30 ok")
+	})
+	inBubble(t, "checks and prunes", func(t *testing.T) {
+		m := newMachine(t, func(c *backup.Config) {
+			c.Repositories[0].Check = backup.CheckPlan{Schedule: schedule(t, "daily 05:00"), ReadData: "50%"}
+			c.Repositories[0].Prune = backup.PrunePlan{Schedule: schedule(t, "daily 06:00"), MaxUnused: "0%"}
+		})
+		m.start()
+		m.sleepUntil(dayAt(2, 12, 0))
+		m.wantSlots(backup.KindCheck, "01 05:00 ok, 02 05:00 ok")
+		m.wantSlots(backup.KindPrune, "01 06:00 ok, 02 06:00 ok")
+		if check := m.of(backup.KindCheck)[1]; check.Subset != "50%" || !strings.Contains(check.Summary, "all data") {
+			t.Errorf("the second check is %+v", check)
 		}
-		delete(tries, slot.Unix())
-		slot = next
-	}
-	if len(tries) > 2 { // of the last hour
-		m.t.Errorf("%s %s: runs for what is no slot: %v", kind, job, tries)
-	}
-	m.t.Logf("%s %s: %d slots, %d fell to others while the machine was off, %d were tried again after an interruption", kind, job, all, missed, again)
-	if kind == backup.KindBackup && (missed == 0 || again == 0) || all < 50 {
-		m.t.Errorf("%s %s: this proves nothing", kind, job)
+		list, err := m.Repositories(t.Context())
+		if err != nil || len(list[0].Planned) != 2 || !list[0].Planned[0].Next.Equal(dayAt(3, 5, 0)) || list[0].Planned[1].LastRun == nil {
+			t.Errorf("the repository is shown as %+v, %v", list, err)
+		}
+	})
+}
+
+// TestRetentionFollows applies retention after good backups, those by hand included, and after no others.
+func TestRetentionFollows(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		retention *backup.Retention
+		spoil     func(*machine)
+		want      int
+	}{
+		{"good", &backup.Retention{Last: 1}, func(*machine) {}, 2},
+		{"auto off", &backup.Retention{Last: 1, Manual: true}, func(*machine) {}, 0},
+		{"none", nil, func(*machine) {}, 0},
+		{"failed", &backup.Retention{Last: 1}, func(m *machine) { m.DB.Fail(errors.New("no such database")) }, 0},
+		{"empty", &backup.Retention{Last: 1}, func(m *machine) { m.DB.Set("") }, 0},
+	} {
+		inBubble(t, test.name, func(t *testing.T) {
+			m := newMachine(t, func(c *backup.Config) { c.Jobs[0].Retention = test.retention })
+			test.spoil(m)
+			m.start()
+			m.RunBackup(t, "shop")
+			m.sleepUntil(dayAt(1, 3, 0))
+			if got := m.of(backup.KindForget); len(got) != test.want || test.want > 0 && (got[1].By != "retention" || len(got[1].Removed) != 1) {
+				t.Errorf("the runs are %+v", got)
+			}
+		})
 	}
 }
 
-// wasOn reports whether the machine was on for more than a margin between two times.
-func (m *machine) wasOn(from, to time.Time, margin time.Duration) bool {
-	for _, s := range m.on {
-		start, end := s.from, s.to
-		if start.Before(from) {
-			start = from
+// TestOverdue looks when a job is overdue, and what health says of it.
+func TestOverdue(t *testing.T) {
+	job := func(m *machine) backup.JobStatus {
+		m.t.Helper()
+		j, err := m.Job(m.t.Context(), "shop")
+		if err != nil {
+			m.t.Fatal(err)
 		}
-		if end.After(to) {
-			end = to
-		}
-		if end.Sub(start) > margin {
-			return true
-		}
+		return j
 	}
-	return false
-}
+	health := func(m *machine) string { return strings.Join(m.Health(m.t.Context()).Reasons, "\n") }
 
-// checkRetention looks whether retention followed each good backup of the job that has one, and nothing else.
-func (m *machine) checkRetention() {
-	m.t.Helper()
-	good, followed := 0, 0
-	for _, r := range m.runs {
-		switch {
-		case r.Kind == backup.KindBackup && r.Job == "shop" && r.State == backup.StateOK:
-			good++
-		case r.Kind == backup.KindForget && r.Job == "shop" && r.Follows:
-			followed++
-		case r.Kind == backup.KindForget:
-			m.t.Errorf("retention of %s, which has none", r.Job)
+	inBubble(t, "from the schedule", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 3, 0))
+		if j := job(m); j.Overdue() || !j.NextRun.Equal(dayAt(2, 2, 30)) || health(m) != "" {
+			t.Errorf("the job is %+v, health %s", j, health(m))
 		}
-	}
-	if good != followed || good < 200 {
-		m.t.Errorf("retention was applied %d times after %d good backups", followed, good)
-	}
+		m.DB.Fail(errors.New("no such database"))
+		m.sleepUntil(dayAt(2, 4, 29))
+		if j := job(m); j.Overdue() {
+			t.Errorf("the job is %+v", j)
+		}
+		m.sleepUntil(dayAt(2, 4, 31))
+		if j := job(m); !j.OverdueSince.Truncate(time.Minute).Equal(dayAt(2, 4, 30)) || !strings.Contains(health(m), "job shop: overdue since 2000-01-02 04:30 UTC: the last good backup was made 1 day ago") {
+			t.Errorf("the job is %+v, health %s", j, health(m))
+		}
+		m.DB.Set("back again")
+		m.RunBackup(t, "shop")
+		if j := job(m); j.Overdue() || health(m) != "" {
+			t.Errorf("the job is %+v, health %s", j, health(m))
+		}
+	})
+	inBubble(t, "as configured", func(t *testing.T) {
+		m := newMachine(t, func(c *backup.Config) { c.Jobs[0].Schedule, c.Jobs[0].OverdueAfter = backup.Schedule{}, 5*time.Hour })
+		m.start()
+		m.RunBackup(t, "shop")
+		m.sleepUntil(dayAt(1, 4, 59))
+		before := job(m).Overdue()
+		m.sleepUntil(dayAt(1, 5, 1))
+		if before || !job(m).Overdue() {
+			t.Errorf("overdue before: %v; the job is %+v", before, job(m))
+		}
+	})
+	inBubble(t, "never good", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.DB.Fail(errors.New("no such database"))
+		m.start()
+		m.sleepUntil(dayAt(2, 12, 0))
+		if !job(m).Overdue() || !strings.Contains(health(m), "there is no good backup") {
+			t.Errorf("the job is %+v, health %s", job(m), health(m))
+		}
+	})
+	inBubble(t, "after the machine was off", func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.sleepUntil(dayAt(1, 12, 0))
+		m.stop()
+		m.sleepUntil(dayAt(5, 12, 0))
+		m.start()
+		before := job(m).Overdue()
+		m.sleep(time.Minute)
+		if !before || job(m).Overdue() {
+			t.Errorf("overdue before it caught up: %v; the job is %+v", before, job(m))
+		}
+	})
 }

@@ -57,7 +57,7 @@ func pointed[T any](p *T, present func(T) T) *T {
 }
 
 func presentRun(r backup.Run) backup.Run {
-	toUTC(&r.Created, &r.Started, &r.Ended)
+	toUTC(&r.Created, &r.Started, &r.Ended, &r.Scheduled)
 	if r.Removed != nil {
 		r.Removed = each(r.Removed, func(s backup.RemovedSnapshot) backup.RemovedSnapshot { toUTC(&s.Time); return s })
 	}
@@ -71,7 +71,7 @@ func presentJob(j backup.JobStatus) backup.JobStatus {
 	j.Sources = array(j.Sources)
 	j.Running = pointed(j.Running, presentRun)
 	j.LastRun = pointed(j.LastRun, presentRun)
-	toUTC(&j.LastGood)
+	toUTC(&j.LastGood, &j.NextRun, &j.OverdueSince)
 	return j
 }
 
@@ -94,11 +94,20 @@ func presentSnapshot(s backup.Snapshot) backup.Snapshot {
 func presentRepository(who Caller) func(backup.RepositoryStatus) backup.RepositoryStatus {
 	return func(r backup.RepositoryStatus) backup.RepositoryStatus {
 		r.LastCheck = pointed(r.LastCheck, presentRun)
+		if r.Planned != nil {
+			r.Planned = each(r.Planned, presentPlanned)
+		}
 		if who.Role < Admin {
 			r.GeneratedPassword = ""
 		}
 		return r
 	}
+}
+
+func presentPlanned(p backup.Planned) backup.Planned {
+	toUTC(&p.Next)
+	p.LastRun = pointed(p.LastRun, presentRun)
+	return p
 }
 
 func presentHealth(h backup.Health) backup.Health {

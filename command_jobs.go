@@ -1,0 +1,105 @@
+package caddybackup
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+func jobsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "jobs [job]",
+		Short: "Lists jobs and schedules, with the last and the next run",
+		Long:  "Lists jobs and schedules, with the last and the next run. The next run is known to the server only: with --standalone nothing runs by itself.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			jobs, err := s.jobs(ctx, args)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(jobs)
+			}
+			if err := s.printJobs(jobs); err != nil || len(args) > 0 {
+				return err
+			}
+			repositories, err := s.Repositories(ctx)
+			if err != nil {
+				return err
+			}
+			return s.printPlanned(repositories)
+		}),
+	}
+}
+
+// jobs are the one that is named, or all.
+func (s *session) jobs(ctx context.Context, names []string) ([]backup.JobStatus, error) {
+	if len(names) == 0 {
+		return s.Jobs(ctx)
+	}
+	job, err := s.Job(ctx, names[0])
+	return []backup.JobStatus{job}, err
+}
+
+func (s *session) printJobs(jobs []backup.JobStatus) error {
+	var t table
+	t.row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "NEXT RUN", "")
+	for _, j := range jobs {
+		state, last := lastRun(j.LastRun)
+		t.row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
+	}
+	return t.write(s.out)
+}
+
+// standing is what a person should know of a job beside its last run.
+func standing(j backup.JobStatus) string {
+	switch {
+	case !j.Enabled:
+		return "off"
+	case j.Overdue():
+		return "OVERDUE since " + localTime(j.OverdueSince)
+	case j.Running != nil:
+		return string(j.Running.State)
+	}
+	return ""
+}
+
+// printPlanned lists the checks and prunes that have a schedule, if there are any.
+func (s *session) printPlanned(repositories []backup.RepositoryStatus) error {
+	var t table
+	for _, r := range repositories {
+		for _, p := range r.Planned {
+			if len(t.rows) == 0 {
+				t.row()
+				t.row("REPOSITORY", "", "SCHEDULE", "LAST RUN", "", "NEXT RUN")
+			}
+			state, last := lastRun(p.LastRun)
+			t.row(printable(r.Name), string(p.Kind), scheduleOf(p.Schedule), last, state, timeOr(p.Next, "-"))
+		}
+	}
+	return t.write(s.out)
+}
+
+func lastRun(run *backup.Run) (state, at string) {
+	if run == nil {
+		return "", "never"
+	}
+	return string(run.State), localTime(run.Created)
+}
+
+func scheduleOf(s backup.Schedule) string {
+	if s.IsZero() {
+		return "by hand"
+	}
+	return s.String()
+}
+
+func timeOr(at time.Time, otherwise string) string {
+	if at.IsZero() {
+		return otherwise
+	}
+	return localTime(at)
+}
