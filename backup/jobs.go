@@ -24,8 +24,6 @@ type JobStatus struct {
 	Zone         string    `json:"timezone,omitempty"`     // of the schedule
 	NextRun      time.Time `json:"next_run,omitzero"`      // zero: nothing is planned, or nothing runs by itself here
 	OverdueSince time.Time `json:"overdue_since,omitzero"` // until when there should have been another good backup; zero: it is not overdue
-
-	good *Run // the last ok one
 }
 
 // SourceStatus is a source in a JobStatus.
@@ -69,6 +67,7 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 		status.Sources[i] = SourceStatus{source.Name, source.Kind}
 	}
 	lost := spoilt(runs)
+	var good *Run
 	for _, run := range runs {
 		if run.Kind != KindBackup || run.Job != j.Name {
 			continue
@@ -80,11 +79,11 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 			status.LastRun = &run
 		}
 		if run.State == StateOK && !lost[run.Snapshot] {
-			status.LastGood, status.good = run.Ended, &run
+			status.LastGood, good = run.Ended, &run
 			break
 		}
 	}
-	s.planJob(c, j, runs, &status)
+	s.planJob(c, j, runs, good, &status)
 	return status
 }
 

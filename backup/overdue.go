@@ -48,8 +48,8 @@ func (j JobStatus) overdueReason(now time.Time) string {
 	return text + ": the last good backup was made " + humanize.RelTime(j.LastGood, now, "ago", "from now")
 }
 
-// planJob fills in what is planned for a job, and whether it is overdue.
-func (s *Service) planJob(c *setup, j Job, runs []Run, status *JobStatus) {
+// planJob fills in what is planned for a job, and whether it is overdue; good is its last good backup.
+func (s *Service) planJob(c *setup, j Job, runs []Run, good *Run, status *JobStatus) {
 	status.Schedule, status.Zone = j.Schedule, j.Zone.String()
 	if j.Off {
 		return
@@ -59,7 +59,7 @@ func (s *Service) planJob(c *setup, j Job, runs []Run, status *JobStatus) {
 		_, status.NextRun = x.next(p, runs, now)
 		since = x.since(p, now)
 	}
-	if at := p.deadline(status.good, since, j.OverdueAfter); !at.IsZero() && now.After(at) {
+	if at := p.deadline(good, since, j.OverdueAfter); !at.IsZero() && now.After(at) {
 		status.OverdueSince = at
 	}
 }
