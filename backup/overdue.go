@@ -3,8 +3,6 @@ package backup
 import (
 	"fmt"
 	"time"
-
-	"github.com/dustin/go-humanize"
 )
 
 // overdueGrace is what a scheduled job has, beyond its schedule, its jitter and the time that its last good run took,
@@ -45,7 +43,7 @@ func (j JobStatus) overdueReason(now time.Time) string {
 	if j.LastGood.IsZero() {
 		return text + ": there is no good backup"
 	}
-	return text + ": the last good backup was made " + humanize.RelTime(j.LastGood, now, "ago", "from now")
+	return text + ": the last good backup was made " + ago(j.LastGood, now)
 }
 
 // planJob fills in what is planned for a job, and whether it is overdue; good is its last good backup.
