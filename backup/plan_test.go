@@ -39,7 +39,9 @@ func TestDelay(t *testing.T) {
 func TestNextAfterAWrongClock(t *testing.T) {
 	p := plan{kind: KindBackup, name: "shop", schedule: mustSchedule(t, "daily 03:15"), zone: time.UTC}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	done := func(slot time.Time) []Run { return []Run{{Kind: KindBackup, Job: "shop", State: StateOK, Scheduled: slot}} }
+	done := func(slot time.Time) []Run {
+		return []Run{{Kind: KindBackup, Job: "shop", State: StateOK, Scheduled: slot}}
+	}
 	for _, test := range []struct {
 		done, since, want time.Time
 	}{
