@@ -66,6 +66,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"which of two repositories", `{"repositories":{"a":{},"b":{}},"jobs":[{"name":"shop","sources":[` + source + `]}]}`,
 			"job shop: there is no repository default: say where the job goes with a line such as: to a"},
 		{"negative timeout", `{"jobs":[{"name":"shop","timeout":-1,"sources":[` + source + `]}]}`, "job shop: timeout -1ns is negative"},
+		{"bad schedule", `{"jobs":[{"name":"shop","schedule":"sometimes","sources":[` + source + `]}]}`, `schedule "sometimes"`},
+		{"bad timezone of a job", `{"jobs":[{"name":"shop","timezone":"Europe/Pari","sources":[` + source + `]}]}`, `job shop: bad timezone "Europe/Pari"`},
+		{"negative jitter", `{"jobs":[{"name":"shop","jitter":-1,"sources":[` + source + `]}]}`, "job shop: jitter or overdue_after is negative"},
+		{"check without a schedule", `{"repositories":{"a":{"check":{"read_data_subset":"5%"}}}}`, "repository a: invalid: check reads data, but has no schedule"},
+		{"bad share of a prune", `{"repositories":{"a":{"prune":{"schedule":"daily","max_unused":"x"}}}}`, "repository a: invalid max unused"},
 		{"null job", `{"jobs":[null]}`, "job 0 is null"},
 		{"null source", `{"jobs":[{"name":"shop","sources":[null]}]}`, "job shop: source 0 is null"},
 	} {
