@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -129,17 +130,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.configure(ctx); err != nil {
 		return err
 	}
-	if err := a.endRunsEarly(ctx); err != nil {
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	events := app.(*caddyevents.App)
+	if err := events.On("stopping", exitHandler{a, a.log}); err != nil {
 		return err
 	}
 	v, _, err := services.LoadOrNew(serviceKey, func() (caddy.Destructor, error) {
-		return &pooled{backup.New()}, nil
+		return &pooled{Service: backup.New()}, nil
 	})
 	if err != nil {
 		return err
 	}
 	a.service, a.held = v.(*pooled), true
-	return nil
+	return a.observe(ctx, events)
 }
 
 // Start makes this configuration the current one. During a reload the old one is still attached; it becomes current
@@ -150,6 +156,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("starting backup: %w", err)
 	}
 	a.detach = detach
+	a.service.startCounting(a.config.Jobs)
 	a.log.Info("ready to back up", zap.Int("jobs", len(a.config.Jobs)), zap.Int("repositories", len(a.config.Repositories)))
 	return nil
 }
@@ -196,7 +203,12 @@ const (
 	closeTimeout = 3 * time.Second
 )
 
-type pooled struct{ *backup.Service }
+type pooled struct {
+	*backup.Service
+
+	mu      sync.Mutex
+	counted map[string]bool // jobs that the counters have
+}
 
 // Destruct ends all runs when no configuration is left that uses the Service.
 func (p *pooled) Destruct() error {
@@ -205,16 +217,8 @@ func (p *pooled) Destruct() error {
 	return p.Close(ctx)
 }
 
-// endRunsEarly ends runs as soon as the process is asked to exit. Stop would be too late: apps stop one after the
-// other, and the HTTP servers wait for open connections, by default for ever.
-func (a *App) endRunsEarly(ctx caddy.Context) error {
-	app, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("getting the events app: %w", err)
-	}
-	return app.(*caddyevents.App).On("stopping", exitHandler{a, a.log})
-}
-
+// exitHandler ends runs as soon as the process is asked to exit. Stop would be too late: apps stop one after the other, and
+// the HTTP servers wait for open connections, by default for ever.
 type exitHandler struct {
 	app *App
 	log *zap.Logger

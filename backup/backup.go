@@ -32,6 +32,10 @@ type Config struct {
 	Logger       *slog.Logger      // default: discard
 	Versions     map[string]string // of programs around us, for the manifest: "caddy", "caddy-backup"
 	Automatic    bool              // schedules run, and retention follows good backups; else nothing happens by itself
+
+	// Observe, if set, is told of each run that ended, once, one after another, in a goroutine of its own: it may take its
+	// time. Of a run that was going on during a change of the configuration the new one is told.
+	Observe func(Ending)
 }
 
 // RepositoryConfig says where a repository is and how it opens.

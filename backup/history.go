@@ -59,12 +59,12 @@ func (h *history) has(id string) bool {
 }
 
 // load reads the records of a host that are not known yet: all of them at the first start, and later what other
-// processes did meanwhile.
-func (h *history) load(ctx context.Context, store Store, host string, j *journal) {
+// processes did meanwhile. It returns those that died with their process, and are interrupted from now on.
+func (h *history) load(ctx context.Context, store Store, host string, j *journal) (died []Run) {
 	keys, err := store.List(ctx, path.Join(historyRoot, safeName(host)), false)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.log.logger().Error("cannot read the history of runs", "error", err)
-		return
+		return nil
 	}
 	h.mu.Lock()
 	h.journal = j
@@ -79,15 +79,19 @@ func (h *history) load(ctx context.Context, store Store, host string, j *journal
 		if err != nil {
 			h.log.logger().Warn("cannot read a run of the history", "key", key, "error", err)
 			if ctx.Err() != nil {
-				return
+				return died
 			}
 			continue
 		}
 		if rec.Owner == "" || rec.Owner != j.id() { // else it goes on in this process
-			h.keep(store, rec)
+			if h.keep(store, rec) {
+				died = append(died, rec.Run)
+			}
 		}
 	}
+	slices.Reverse(died) // oldest first
 	h.trim()
+	return died
 }
 
 func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
@@ -106,8 +110,9 @@ func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
 }
 
 // keep puts a loaded record into memory, without its log. One that has not ended, and whose process is gone, is
-// interrupted from now on, in the store too: the one that it came from, which at the first start is not in use yet.
-func (h *history) keep(store Store, rec *record) {
+// interrupted from now on, in the store too: the one that it came from, which at the first start is not in use yet. It
+// reports whether that is news: the store takes it once, so that another start does not tell it again.
+func (h *history) keep(store Store, rec *record) (died bool) {
 	h.mu.Lock()
 	alive := rec.State.Done() || h.journal.alive(rec.Owner)
 	h.mu.Unlock()
@@ -115,13 +120,14 @@ func (h *history) keep(store Store, rec *record) {
 		rec.State, rec.Step, rec.Owner = StateInterrupted, "", ""
 		rec.Error = "the process that ran it is gone: it crashed or was killed, or the machine was"
 		rec.Ended = time.Now().UTC()
-		h.write(store, rec)
+		died = h.write(store, rec) == nil
 	}
 	slim := *rec
 	slim.Log = nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.known[rec.ID] = &slim
+	return died
 }
 
 // save writes down a run that goes on.

@@ -18,6 +18,8 @@ type RepositoryStatus struct {
 	Alarms []string `json:"alarms,omitempty"`
 	// Planned are the check and the prune that have a schedule.
 	Planned []Planned `json:"planned,omitempty"`
+	// Snapshots is how many there are, of all jobs and hosts, as the last run that looked left it; nil when none has looked.
+	Snapshots *int `json:"snapshots,omitempty"`
 }
 
 // Repositories lists the repositories.
@@ -52,9 +54,27 @@ func (s *Service) repositoryStatus(ctx context.Context, c *setup, r RepositoryCo
 	if status.LastCheck = verdict(runs, r.Name); status.LastCheck == nil {
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
-	status.Alarms = alarms(runs, r.Name)
 	status.Planned = s.planRepository(c, r, runs)
+	status.Alarms, status.Snapshots = alarms(runs, r.Name), snapshotsLeft(runs, r.Name)
 	return status, nil
+}
+
+// snapshotsLeft counts what the newest of runs, from new to old, that looked into a repository left there.
+func snapshotsLeft(runs []Run, repository string) *int {
+	for _, r := range runs {
+		if r.Repository != repository || r.Seen == nil {
+			continue
+		}
+		n := r.Seen.Snapshots
+		if r.Kind == KindBackup && r.Snapshot != "" {
+			n++
+		}
+		if !r.DryRun {
+			n -= len(r.Removed)
+		}
+		return &n
+	}
+	return nil
 }
 
 // InitRepository creates a repository. repo.ErrExists when it is there. One that was there and is gone is forgotten.

@@ -129,6 +129,7 @@ func (r *runner) finish(err error) {
 	run.Log = r.lines.all()
 	r.service.history.add(run)
 	close(r.ended)
+	r.service.ended(r.setup, run)
 }
 
 // outcome judges an error by why the run was told to end, if it was.

@@ -28,6 +28,9 @@ type Service struct {
 
 	scheduler *scheduler // since the first Attach of a configuration that is Automatic
 
+	told    line // endings, on their way to whoever wants to know
+	telling sync.WaitGroup
+
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
 	listing  turns // to list a folder
 
@@ -87,12 +90,17 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	if err := journal.sweep("", nil); err != nil {
 		next.Logger.Warn("cannot clean up behind dead processes", "error", err)
 	}
-	s.history.load(ctx, next.Store, next.Host, journal)
+	died := s.history.load(ctx, next.Store, next.Host, journal)
 
 	s.mu.Lock()
 	s.stack = append(s.stack, next)
 	s.rewire()
 	s.schedule(next)
+	if !s.closed {
+		for _, run := range died {
+			s.ended(next, run)
+		}
+	}
 	s.mu.Unlock()
 	s.askForKits(ctx, next)
 	return sync.OnceFunc(func() { s.detach(next) }), nil
@@ -149,8 +157,9 @@ func (s *Service) audit(by, what string, args ...any) {
 	s.log.logger().Info(what, append([]any{"by", by}, args...)...)
 }
 
-// Close ends all runs as interrupted and waits for them, at most until ctx is done. What has not ended by then is
-// recorded as interrupted all the same: it can store nothing any more, its lock is given up.
+// Close ends all runs as interrupted and waits for them, and until it is told what became of them, at most until ctx is
+// done. What has not ended by then is recorded as interrupted all the same: it can store nothing any more, its lock is
+// given up.
 func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -163,20 +172,31 @@ func (s *Service) Close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 
+	if !waited(ctx, &s.runs) {
+		return s.abandon(ctx)
+	}
+	if journal != nil {
+		journal.close()
+	}
+	if !waited(ctx, &s.telling) {
+		return fmt.Errorf("it could not be told in time what became of runs: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// waited waits for a group and reports whether its end came before that of ctx.
+func waited(ctx context.Context, group *sync.WaitGroup) bool {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.runs.Wait()
+		group.Wait()
 	}()
 	select {
 	case <-ended:
-		if journal != nil {
-			journal.close()
-		}
-		return nil
+		return true
 	case <-ctx.Done():
+		return false
 	}
-	return s.abandon(ctx)
 }
 
 // abandon records the runs that do not end as interrupted, in very little time.
