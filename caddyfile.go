@@ -46,6 +46,10 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			check <schedule> [read_data <subset>]
 //			prune <schedule> [max_unused <share>]
 //		}
+//		public_url <address>
+//		notifier <name> <kind> [<arguments of the kind>] {
+//			<options of the kind>
+//		}
 //		job <name> {
 //			source <name> <kind> [<arguments of the kind>] {
 //				<options of the kind>
@@ -57,13 +61,15 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			jitter <duration>
 //			overdue_after <duration>
 //			enabled on|off
+//			notify <notifier...> [on <event...>]
 //			retention {
 //				<see unmarshalRetention>
 //			}
 //		}
 //	}
 //
-// A schedule is as backup.ParseSchedule reads it. Repositories, jobs and sources are repeatable, under different names. Without a name a repository is "default". Words
+// A schedule is as backup.ParseSchedule reads it. Repositories, notifiers, jobs and sources are repeatable, under
+// different names, and so is notify. Without a name a repository is "default". Words
 // of the grammar that are not served yet are refused as such; see homes.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the option
@@ -81,6 +87,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalRepository(d)
 		case "job":
 			err = a.unmarshalJob(d)
+		case "notifier":
+			err = a.unmarshalNotifier(d)
+		case "public_url":
+			err = a.unmarshalPublicURL(d)
 		default:
 			err = strangeWord(d, inBackup)
 		}

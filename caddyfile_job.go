@@ -28,7 +28,7 @@ func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		word := d.Val()
-		if word != "source" && seen[word] {
+		if word != "source" && word != "notify" && seen[word] {
 			return d.Errf("%s already specified", word)
 		}
 		seen[word] = true
@@ -63,6 +63,8 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return unmarshalSwitch(d, &j.Disabled)
 	case "retention":
 		return j.unmarshalRetention(d)
+	case "notify":
+		return j.unmarshalNotify(d)
 	}
 	return strangeWord(d, inJob)
 }

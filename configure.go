@@ -44,6 +44,9 @@ func (a *App) configure(ctx caddy.Context) error {
 	if err := a.configureRepositories(ctx); err != nil {
 		return err
 	}
+	if err := a.configureNotifiers(ctx); err != nil {
+		return err
+	}
 	return a.configureJobs(ctx)
 }
 
@@ -136,7 +139,7 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		}
 		job := backup.Job{
 			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention,
-			Schedule: j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter),
+			Schedule: j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter), Notify: j.Notify,
 		}
 		if j.Timezone != "" {
 			var err error

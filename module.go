@@ -18,6 +18,7 @@ import (
 	// The guests: xcaddy names this package only, so everything is registered from here.
 	_ "github.com/caddy-backup/caddy-backup/dump"
 	_ "github.com/caddy-backup/caddy-backup/handler"
+	_ "github.com/caddy-backup/caddy-backup/notify"
 	_ "github.com/caddy-backup/caddy-backup/storage"
 )
 
@@ -44,6 +45,12 @@ type App struct {
 	// Whether nothing runs by itself: no schedule, and no retention after a backup. The command line sets it when it works
 	// without the server.
 	ByHand bool `json:"by_hand,omitempty"`
+
+	// How people are told of what happens, by name. A job names those that it uses.
+	Notifiers map[string]json.RawMessage `json:"notifiers,omitempty" caddy:"namespace=backup.notifiers inline_key=kind"`
+
+	// The address of the page, for links in notifications, such as "https://backups.example.com". Default: no links.
+	PublicURL string `json:"public_url,omitempty"`
 
 	config  backup.Config // with secrets resolved; never marshalled
 	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
@@ -105,6 +112,9 @@ type Job struct {
 	// Which snapshots of the job stay. Default: all.
 	Retention *backup.Retention `json:"retention,omitempty"`
 
+	// Which notifiers are told of what. Default: nobody of anything.
+	Notify []backup.Subscription `json:"notify,omitempty"`
+
 	// Whether the job is neither scheduled nor run when all jobs are. By name it still can be.
 	Disabled bool `json:"disabled,omitempty"`
 }
@@ -157,6 +167,7 @@ func (a *App) Start() error {
 	}
 	a.detach = detach
 	a.service.startCounting(a.config.Jobs)
+	a.warnOfSilence()
 	a.log.Info("ready to back up", zap.Int("jobs", len(a.config.Jobs)), zap.Int("repositories", len(a.config.Repositories)))
 	return nil
 }

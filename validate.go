@@ -90,6 +90,9 @@ func (a *App) validateJob(j backup.Job) error {
 			return err
 		}
 	}
+	if err := a.validateNotify(j); err != nil {
+		return err
+	}
 	names := make([]string, len(a.config.Repositories))
 	for i, r := range a.config.Repositories {
 		names[i] = r.Name

@@ -33,6 +33,9 @@ type Config struct {
 	Versions     map[string]string // of programs around us, for the manifest: "caddy", "caddy-backup"
 	Automatic    bool              // schedules run, and retention follows good backups; else nothing happens by itself
 
+	Notifiers []NamedNotifier
+	PublicURL string // of the pages, for links in notifications: "https://backups.example.com"; may be empty
+
 	// Observe, if set, is told of each run that ended, once, one after another, in a goroutine of its own: it may take its
 	// time. Of a run that was going on during a change of the configuration the new one is told.
 	Observe func(Ending)
@@ -70,7 +73,8 @@ type Job struct {
 	Jitter       time.Duration  // scheduled runs begin up to so much later
 	OverdueAfter time.Duration  // how long after a good backup the next is overdue; 0 = from the schedule, see overdueGrace
 
-	Retention *Retention // nil: nothing is ever removed
+	Retention *Retention     // nil: nothing is ever removed
+	Notify    []Subscription // who is told of what
 }
 
 // DefaultTimeout ends a run that hangs for ever.

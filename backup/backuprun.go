@@ -43,6 +43,7 @@ func (b *backupRun) do(ctx context.Context) error {
 	ctx, stop := b.begin(ctx, b.job.Timeout)
 	defer stop()
 	b.start = b.service.now()
+	b.service.begun(b.setup, b.runner.snapshot())
 	return b.prepare(ctx, func(ctx context.Context) error {
 		b.setProgress(b.count)
 		return b.write(ctx)

@@ -29,10 +29,17 @@ func (s *Service) ended(c *setup, run Run) {
 		if run.Kind == KindBackup {
 			e.weigh(s.allRuns())
 		}
+		s.notify(now, e, e.events()...)
 		if now.Observe != nil {
-			now.Observe(e)
+			// In a line of its own: what others do there may hang.
+			s.observed.add(&s.telling, s.log.logger(), func() { now.Observe(e) })
 		}
 	})
+}
+
+// begun tells who wants it that a backup has begun.
+func (s *Service) begun(c *setup, run Run) {
+	s.told.add(&s.telling, s.log.logger(), func() { s.notify(s.listening(c), Ending{Run: run}, EventStart) })
 }
 
 // weigh looks at the backups of the job that ended before, in runs from new to old. What a person cancelled says nothing.

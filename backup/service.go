@@ -28,8 +28,16 @@ type Service struct {
 
 	scheduler *scheduler // since the first Attach of a configuration that is Automatic
 
-	told    line // endings, on their way to whoever wants to know
-	telling sync.WaitGroup
+	told     line // beginnings and endings of runs, on their way to all who want to know
+	observed line // of these, the calls of Observe
+	telling  sync.WaitGroup
+
+	couriers      map[string]*courier // by the notifier's name
+	lastNotifiers []NamedNotifier     // of the configuration that was current last
+	lastCall      context.Context     // done when the Service is closed: who waits to try again tries now
+	callLast      context.CancelFunc
+	delivery      context.Context // done when there is no time left
+	endDelivery   context.CancelFunc
 
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
 	listing  turns // to list a folder
@@ -45,7 +53,13 @@ type Service struct {
 // New makes a Service that has no configuration yet. It does nothing before Attach: no goroutine, no file.
 func New() *Service {
 	log := &liveLog{}
+	lastCall, callLast := context.WithCancel(context.Background())
+	delivery, endDelivery := context.WithCancel(context.Background())
 	return &Service{
+		couriers: map[string]*courier{},
+		lastCall: lastCall,
+		callLast: callLast,
+		delivery: delivery, endDelivery: endDelivery,
 		history:  newHistory(log),
 		log:      log,
 		vaults:   map[string]*vault{},
@@ -171,6 +185,8 @@ func (s *Service) Close(ctx context.Context) error {
 		r.cancel(errInterrupted)
 	}
 	s.mu.Unlock()
+	defer s.endDelivery()
+	s.callLast()
 
 	if !waited(ctx, &s.runs) {
 		return s.abandon(ctx)

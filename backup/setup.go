@@ -36,7 +36,10 @@ func newSetup(c Config) (*setup, error) {
 	if err := s.checkRepositories(); err != nil {
 		return nil, err
 	}
-	return s, s.checkJobs()
+	if err := s.checkJobs(); err != nil {
+		return nil, err
+	}
+	return s, s.checkNotifiers()
 }
 
 func (s *setup) checkRepositories() error {

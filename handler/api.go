@@ -65,6 +65,7 @@ func (a *API) routes() []route {
 		{post, "/repositories/{name}/passwd", Root, a.changePassword},
 		{post, "/repositories/{name}/kit/confirm", Admin, a.confirmKit},
 		{get, "/kit", Root, a.kit},
+		{get, "/notifiers", Viewer, a.notifiers},
 		{post, "/doctor", Admin, a.doctor},
 		{get, "/health", Prober, a.health},
 	}

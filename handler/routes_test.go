@@ -28,6 +28,7 @@ var (
 		"GET /snapshots/{id}/files/{path...}": Operator,
 		"POST /snapshots/{id}/restore":        Admin,
 		"GET /repositories":                   Viewer,
+		"GET /notifiers":                      Viewer,
 		"POST /repositories/{name}/init":      Admin,
 		"POST /repositories/{name}/check":     Admin,
 		"GET /health":                         Prober,

@@ -1,0 +1,184 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// retryAfter is how long a notification that was not taken waits before each further attempt.
+var retryAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
+
+const (
+	attemptTime = 30 * time.Second // of one attempt
+	attemptLate = time.Second      // that a notifier may be later than that
+	mostWaiting = 100              // notifications for one notifier
+)
+
+// NotifierStatus is a notifier as a list shows it.
+type NotifierStatus struct {
+	Name         string    `json:"name"`
+	Kind         string    `json:"kind"`
+	Jobs         []string  `json:"jobs"`                   // that tell it something
+	Delivered    time.Time `json:"delivered,omitzero"`     // when it took the last notification, since the server began
+	FailingSince time.Time `json:"failing_since,omitzero"` // zero when the last attempt went well
+	Error        string    `json:"error,omitempty"`        // of the last attempt
+	Waiting      int       `json:"waiting"`                // notifications that it has not taken yet
+	Lost         int       `json:"lost"`                   // that it never took
+}
+
+// Notifiers lists the notifiers in the order of the configuration.
+func (s *Service) Notifiers(ctx context.Context) ([]NotifierStatus, error) {
+	c, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]NotifierStatus, len(c.Notifiers))
+	for i, n := range c.Notifiers {
+		all[i] = s.courier(n.Name).look()
+		all[i].Name, all[i].Kind, all[i].Jobs = n.Name, n.Kind, []string{}
+		for _, j := range c.Jobs {
+			if len(j.wants(n)) > 0 {
+				all[i].Jobs = append(all[i].Jobs, j.Name)
+			}
+		}
+	}
+	return all, nil
+}
+
+// courier carries the notifications for one notifier, one after another, so that they arrive in order. It outlives
+// configurations, as runs do.
+type courier struct {
+	line line
+
+	mu     sync.Mutex
+	status NotifierStatus
+}
+
+func (c *courier) look() NotifierStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+func (c *courier) note(f func(*NotifierStatus)) NotifierStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.status)
+	return c.status
+}
+
+func (s *Service) courier(name string) *courier {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.couriers[name]
+	if c == nil {
+		c = new(courier)
+		s.couriers[name] = c
+	}
+	return c
+}
+
+// send puts a notification on its way and returns at once.
+func (s *Service) send(name string, n Notification) {
+	c := s.courier(name)
+	if c.look().Waiting >= mostWaiting {
+		c.note(func(x *NotifierStatus) { x.Lost++ })
+		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "run", n.Run)
+		return
+	}
+	c.note(func(x *NotifierStatus) { x.Waiting++ })
+	c.line.add(&s.telling, s.log.logger(), func() {
+		taken := s.deliver(name, c, n)
+		c.note(func(x *NotifierStatus) {
+			if x.Waiting--; !taken {
+				x.Lost++
+			}
+		})
+	})
+}
+
+// deliver tries until the notification is taken, or given up. Each attempt uses the notifier that is configured by then: a
+// reload mends an address. When the Service is closed, what waits has one attempt more.
+func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) {
+	log := s.log.logger().With("notifier", name, "event", n.Event, "job", n.Job, "run", n.Run)
+	for try := 0; ; try++ {
+		closing := s.lastCall.Err() != nil
+		to := s.notifier(name)
+		if to == nil {
+			log.Warn("notification dropped: its notifier is gone from the configuration")
+			return false
+		}
+		err := s.attempt(to, n)
+		now := s.now().UTC()
+		if err == nil {
+			c.note(func(x *NotifierStatus) { x.Delivered, x.FailingSince, x.Error = now, time.Time{}, "" })
+			log.Info("notification delivered")
+			return true
+		}
+		c.note(func(x *NotifierStatus) {
+			if x.Error = err.Error(); x.FailingSince.IsZero() {
+				x.FailingSince = now
+			}
+		})
+		if closing || try >= len(retryAfter) || n.Event == EventStart { // a start that comes late is wrong
+			log.Error("notification given up", "attempts", try+1, "error", err)
+			return false
+		}
+		log.Warn("notification not taken; it is tried again", "in", retryAfter[try], "error", err)
+		s.pause(retryAfter[try])
+	}
+}
+
+// notifier is the one of this name that is configured now.
+func (s *Service) notifier(name string) Notifier {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.stack) > 0 {
+		s.lastNotifiers = s.stack[len(s.stack)-1].Notifiers
+	}
+	for _, n := range s.lastNotifiers {
+		if n.Name == name {
+			return n.Notifier
+		}
+	}
+	return nil
+}
+
+// attempt is one delivery. A notifier that panics, or does not end, costs nobody else anything.
+func (s *Service) attempt(to Notifier, n Notification) error {
+	ctx, cancel := context.WithTimeout(s.delivery, attemptTime)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("its goroutine ended")
+		defer func() { result <- err }()
+		defer recoverInto(&err, s.log.logger())
+		err = to.Deliver(ctx, n)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(attemptLate)
+	defer late.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-late.C:
+		return fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+}
+
+// pause waits, unless the Service is closed.
+func (s *Service) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.lastCall.Done():
+	}
+}

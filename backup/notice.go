@@ -1,0 +1,102 @@
+package backup
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// newNotification puts an event into words: which job, what happened, since when, and what to do.
+func newNotification(c *setup, e Ending, event Event) Notification {
+	r := e.Run
+	n := Notification{
+		Event: event, Host: c.Host, Job: r.Job, Repository: r.Repository, Run: r.ID, State: r.State, Error: r.Error,
+		Started: r.Started, Ended: r.Ended, Bad: e.Bad, Snapshot: r.Snapshot,
+		Read: r.Progress.Bytes, New: r.Progress.New, Stored: r.Progress.Stored,
+	}
+	n.BadSince, n.LastGood = e.BadSince, e.LastGood
+	if c.PublicURL != "" {
+		n.Link = strings.TrimSuffix(c.PublicURL, "/") + "/runs/" + url.PathEscape(r.ID)
+	}
+	n.Title = title(n)
+	n.Text = n.text(c.Zone)
+	return n
+}
+
+func title(n Notification) string {
+	what := fmt.Sprintf("backup of %s on %s ", n.Job, n.Host)
+	switch n.Event {
+	case EventStart:
+		return what + "has begun"
+	case EventSuccess:
+		return what + "is done"
+	case EventRecovered:
+		return what + "works again"
+	case EventSuspect:
+		return what + "is suspect"
+	}
+	if n.State == StateInterrupted {
+		return what + "was interrupted"
+	}
+	return what + "FAILED"
+}
+
+// text has one fact a line, and at its end what to do.
+func (n Notification) text(zone *time.Location) string {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-12s %s\n", name+":", value)
+		}
+	}
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.In(zone).Format("2006-01-02 15:04:05 MST")
+	}
+	b.WriteString("The " + n.Title + ".\n\n")
+	line("Reason", n.Error)
+	line("Job", n.Job)
+	line("Host", n.Host)
+	line("Repository", n.Repository)
+	line("Run", n.Run)
+	line("Began", at(n.Started))
+	line("Ended", at(n.Ended))
+	if n.Bad > 1 || n.Event == EventRecovered {
+		line("Bad since", fmt.Sprintf("%s, %s", at(n.BadSince), plural(n.Bad, "backup")))
+	}
+	if n.Bad > 0 && n.Event != EventRecovered {
+		if line("Last good", at(n.LastGood)); n.LastGood.IsZero() {
+			line("Last good", "there is none")
+		}
+	}
+	if n.Snapshot != "" {
+		line("Snapshot", n.Snapshot[:min(8, len(n.Snapshot))])
+		line("Size", fmt.Sprintf("%s read, %s new", humanize.IBytes(uint64(n.Read)), humanize.IBytes(uint64(n.New))))
+	}
+	line("See", n.Link)
+	if advice := n.advice(); advice != "" {
+		b.WriteString("\n" + advice + "\n")
+	}
+	return b.String()
+}
+
+// advice says what to do.
+func (n Notification) advice() string {
+	again := fmt.Sprintf("Then back up again: caddy backup run %s", n.Job)
+	switch {
+	case n.Event == EventSuspect:
+		return "The snapshot was made, but its source looks as if it was not there. Look whether a disk is not mounted.\n" +
+			again + "\nIf all is as it should be: restic tag --remove suspect " + n.Snapshot[:min(8, len(n.Snapshot))]
+	case n.Event == EventFailure && n.State == StateInterrupted:
+		return "No snapshot was made. The next backup stores what is missing, or at once: caddy backup run " + n.Job
+	case n.Event == EventFailure:
+		return "No snapshot was made; the earlier ones are untouched. Put right what the reason says; this looks at all that a\n" +
+			"backup needs: caddy backup doctor\n" + again
+	}
+	return ""
+}

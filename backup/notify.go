@@ -1,0 +1,153 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Event is something about a job that people want to be told.
+type Event string
+
+// The events of a job's backups. A run has one at its end: recovered is a success after a bad one.
+const (
+	EventStart     Event = "start"
+	EventSuccess   Event = "success"
+	EventFailure   Event = "failure" // failed, or interrupted
+	EventSuspect   Event = "suspect"
+	EventRecovered Event = "recovered"
+)
+
+// Events are all events.
+var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventRecovered}
+
+// DefaultEvents are those that a job without a word on it tells.
+var DefaultEvents = []Event{EventFailure, EventSuspect, EventRecovered}
+
+// Notifier brings notifications to people. Its methods may be called at once.
+type Notifier interface {
+	// Deliver hands over one notification, in one attempt: nil only when the other side took it. It ends soon after ctx is
+	// done. An error is tried again later, a few times; its text is shown and logged, so it holds no secret.
+	Deliver(ctx context.Context, n Notification) error
+}
+
+// EventChooser is a Notifier that by default wants other events than DefaultEvents.
+type EventChooser interface {
+	Notifier
+	Events() []Event
+}
+
+// NamedNotifier is a notifier under the name that the user gave it.
+type NamedNotifier struct {
+	Name string
+	Kind string // "email", "webhook" …
+	Notifier
+}
+
+// Subscription has notifiers told of events of a job.
+type Subscription struct {
+	Notifiers []string `json:"notifiers"`
+	On        []Event  `json:"on,omitempty"` // default: what the notifier chooses, else DefaultEvents
+}
+
+// Notification is one event, in words and in facts. Times are UTC, but for those in the text.
+type Notification struct {
+	Event      Event     `json:"event"`
+	Title      string    `json:"title"` // one line
+	Text       string    `json:"text"`  // what happened, since when, and what to do; several lines
+	Host       string    `json:"host"`
+	Job        string    `json:"job"`
+	Repository string    `json:"repository"`
+	Run        string    `json:"run"`
+	State      State     `json:"state"`
+	Error      string    `json:"error,omitempty"`
+	Started    time.Time `json:"started,omitzero"`
+	Ended      time.Time `json:"ended,omitzero"`
+	BadSince   time.Time `json:"bad_since,omitzero"` // see Ending
+	Bad        int       `json:"bad_runs,omitempty"`
+	LastGood   time.Time `json:"last_good,omitzero"`
+	Snapshot   string    `json:"snapshot,omitempty"`
+	Read       int64     `json:"bytes_read"`
+	New        int64     `json:"bytes_new"`
+	Stored     int64     `json:"bytes_stored"`
+	Link       string    `json:"link,omitempty"` // to the run's page, when the public address is known
+}
+
+// events of an ending, the one that says most first: whoever wants several of them is told of the first only.
+func (e Ending) events() []Event {
+	switch {
+	case e.Run.Kind != KindBackup:
+		return nil
+	case e.Recovered():
+		return []Event{EventRecovered, EventSuccess}
+	case e.Run.State == StateOK:
+		return []Event{EventSuccess}
+	case e.Run.State == StateSuspect:
+		return []Event{EventSuspect}
+	case e.Run.State == StateFailed, e.Run.State == StateInterrupted:
+		return []Event{EventFailure}
+	}
+	return nil // what a person cancelled, that person knows of
+}
+
+// notify sends one notification of what happened to each notifier of the job that wants it.
+func (s *Service) notify(c *setup, e Ending, events ...Event) {
+	j, err := c.job(e.Run.Job)
+	if err != nil || len(events) == 0 { // the job was taken out meanwhile
+		return
+	}
+	for _, n := range c.Notifiers {
+		wanted := j.wants(n)
+		if i := slices.IndexFunc(events, func(event Event) bool { return slices.Contains(wanted, event) }); i >= 0 {
+			s.send(n.Name, newNotification(c, e, events[i]))
+		}
+	}
+}
+
+// wants is what a job tells a notifier.
+func (j Job) wants(n NamedNotifier) (events []Event) {
+	for _, sub := range j.Notify {
+		switch chooser, chooses := n.Notifier.(EventChooser); {
+		case !slices.Contains(sub.Notifiers, n.Name):
+		case len(sub.On) > 0:
+			events = append(events, sub.On...)
+		case chooses:
+			events = append(events, chooser.Events()...)
+		default:
+			events = append(events, DefaultEvents...)
+		}
+	}
+	return events
+}
+
+// checkNotifiers refuses notifiers that cannot be told apart, and jobs that name others.
+func (s *setup) checkNotifiers() error {
+	names := map[string]bool{}
+	for _, n := range s.Notifiers {
+		if err := checkName("notifier", n.Name); err != nil {
+			return err
+		}
+		if names[n.Name] {
+			return fmt.Errorf("%w: two notifiers are named %q", ErrInvalid, n.Name)
+		}
+		if names[n.Name] = true; n.Notifier == nil {
+			return fmt.Errorf("%w: notifier %q can do nothing", ErrInvalid, n.Name)
+		}
+	}
+	for _, j := range s.Jobs {
+		for _, sub := range j.Notify {
+			for _, name := range sub.Notifiers {
+				if !names[name] {
+					return fmt.Errorf("%w: job %q: there is no notifier %q", ErrInvalid, j.Name, name)
+				}
+			}
+			for _, event := range sub.On {
+				if !slices.Contains(Events, event) {
+					return fmt.Errorf("%w: job %q: there is no event %q to be told of", ErrInvalid, j.Name, event)
+				}
+			}
+		}
+	}
+	return nil
+}
