@@ -52,7 +52,7 @@ func (a *App) unmarshalNotifier(d *caddyfile.Dispenser) error {
 }
 
 // plannedNotifiers are the kinds of the grammar that are not built yet.
-var plannedNotifiers = []string{"email", "shoutrrr"}
+var plannedNotifiers = []string{"shoutrrr"}
 
 // unmarshalNotify reads
 //
