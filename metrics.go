@@ -77,6 +77,8 @@ var (
 	enabled      = gauge("enabled", "0 of a job that is off, else 1.", jobLabel)
 	snapshots    = gauge("snapshots", "Snapshots in the repository, of all jobs and hosts, as the last run left it that looked.", "repository")
 	alarms       = gauge("alarms", "What others removed from the repository, or added to its keys, and nobody has accepted.", "repository")
+	failing      = gauge("notifier_failing", "1 if the last attempt to tell the notifier something failed, else 0.", "notifier")
+	waiting      = gauge("notifier_waiting", "Notifications that the notifier has not taken yet.", "notifier")
 	healthy      = gauge("healthy", "1 if health says that all is well, else 0.")
 )
 
@@ -87,7 +89,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{lastSuccess, lastAttempt, lastOK, lastDuration, lastRead, lastNew, lastStored, running,
-		enabled, snapshots, alarms, healthy} {
+		enabled, snapshots, alarms, failing, waiting, healthy} {
 		to <- d
 	}
 }
@@ -117,6 +119,14 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		if r.Snapshots != nil {
 			set(snapshots, float64(*r.Snapshots), r.Name)
 		}
+	}
+	notifiers, err := g.Service().Notifiers(ctx)
+	if err != nil {
+		return
+	}
+	for _, n := range notifiers {
+		set(failing, truth(!n.FailingSince.IsZero()), n.Name)
+		set(waiting, float64(n.Waiting), n.Name)
 	}
 	set(healthy, truth(g.Service().Health(ctx).OK))
 }

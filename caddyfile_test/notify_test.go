@@ -103,6 +103,12 @@ func TestNotifications(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	for _, want := range []string{`caddy_backup_notifier_failing{notifier="dead"} 1`, `caddy_backup_notifier_waiting{notifier="dead"} 1`,
+		`caddy_backup_notifier_failing{notifier="hook"} 0`} {
+		if !strings.Contains(body(t, "GET", inProcess+"/metrics", "", http.StatusOK), want+"\n") {
+			t.Errorf("the metrics do not have %s", want)
+		}
+	}
 	if len(hooked) != 0 {
 		t.Errorf("told more than once: %s", next(t, hooked).body)
 	}
