@@ -35,9 +35,6 @@ func (a *App) unmarshalNotifier(d *caddyfile.Dispenser) error {
 	}
 	kind := d.Val()
 	if _, err := caddy.GetModule("backup.notifiers." + kind); err != nil {
-		if slices.Contains(plannedNotifiers, kind) {
-			return d.Errf("notifier '%s' is not supported yet", kind)
-		}
 		return d.Errf("unknown notifier kind '%s': write notifier <name> <kind>, with one of the kinds: %s", kind, known)
 	}
 	guest, err := caddyfile.UnmarshalModule(d, "backup.notifiers."+kind)
@@ -50,9 +47,6 @@ func (a *App) unmarshalNotifier(d *caddyfile.Dispenser) error {
 	a.Notifiers[name] = caddyconfig.JSONModuleObject(guest, "kind", kind, nil)
 	return nil
 }
-
-// plannedNotifiers are the kinds of the grammar that are not built yet.
-var plannedNotifiers = []string{"shoutrrr"}
 
 // unmarshalNotify reads
 //

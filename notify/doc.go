@@ -4,6 +4,7 @@
 //	webhook       a POST of JSON, signed
 //	healthchecks  pings to a dead man's switch
 //	email         a mail by SMTP
+//	shoutrrr      chats and push services, through the library of this name
 //
 // A notifier makes one attempt; when to try again is for package backup to say. Addresses, tokens and passwords are secrets:
 // they are in no error and in no log.
