@@ -147,3 +147,27 @@ func TestObserveAfterReload(t *testing.T) {
 		}
 	})
 }
+
+// TestObserveCrashed: a run whose process died is told at the next start, once, and to people too.
+func TestObserveCrashed(t *testing.T) {
+	store := &backuptest.Store{}
+	const key = "backup/runs/shop-server/20240506t000000z-0000.json"
+	record := `{"id":"20240506t000000z-0000","kind":"backup","job":"shop","repository":"default","state":"running","created":"2024-05-06T00:00:00Z","owner":"7-dead"}`
+	if err := store.Store(t.Context(), key, []byte(record)); err != nil {
+		t.Fatal(err)
+	}
+	for start, want := range []int{1, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			var h heard
+			var box inbox
+			backuptest.New(t, told(&box), func(c *backup.Config) { c.Store, c.Observe = store, h.add })
+			synctest.Wait()
+			if got := h.all(); len(got) != want || want == 1 && got[0].Run.State != backup.StateInterrupted {
+				t.Errorf("start %d: told %+v", start, got)
+			}
+			if want == 1 && (box.events() != "failure" || box.list[0].Title != "backup of shop on shop-server was interrupted") {
+				t.Errorf("told people %q", box.events())
+			}
+		})
+	}
+}
