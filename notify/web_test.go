@@ -152,7 +152,9 @@ func TestBadAnswers(t *testing.T) {
 		{"204", status(204), ""},
 		{"500", status(500), "answers 500 Internal Server Error"},
 		{"404", status(404), "answers 404 Not Found"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, "answers 307, a redirect"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		}, "answers 307, a redirect"},
 		{"nonsense", raw("what do you want?\r\n\r\n"), "malformed HTTP"},
 		{"nothing", raw(""), "EOF"},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
