@@ -24,7 +24,8 @@ Without a name: all jobs that are enabled and have a retention. The space is fre
 Nothing is removed when others removed snapshots since the last run, when a snapshot cannot be read, or when the clock
 is wrong.`,
 		RunE: action(func(ctx context.Context, s *session, jobs []string) error {
-			jobs, err := s.retained(ctx, jobs)
+			jobs, err := s.jobsOr(ctx, jobs, func(j backup.JobStatus) bool { return j.Enabled && j.Retention != nil },
+				"no job has a retention, so nothing is ever removed: add a retention block to a job")
 			if err != nil {
 				return err
 			}
@@ -40,26 +41,6 @@ is wrong.`,
 	flags.BoolVar(&q.Confirm, "confirm", false, "Go on although more than half of a job's snapshots are to be removed")
 	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
 	return cmd
-}
-
-// retained names the jobs to forget: those given, or all that are enabled and have a retention.
-func (s *session) retained(ctx context.Context, names []string) ([]string, error) {
-	if len(names) > 0 {
-		return names, nil
-	}
-	jobs, err := s.Jobs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, j := range jobs {
-		if j.Enabled && j.Retention != nil {
-			names = append(names, j.Name)
-		}
-	}
-	if len(names) == 0 {
-		return nil, errors.New("no job has a retention, so nothing is ever removed: add a retention block to a job")
-	}
-	return names, nil
 }
 
 // preview shows what would be done, and fails when that would be refused.
@@ -108,32 +89,13 @@ func (s *session) printRetention(r backup.RetentionReport, removed string) error
 	return nil
 }
 
-// forgetJobs goes through the jobs in turn; one that fails does not keep the others, but the prune.
+// forgetJobs goes through the jobs in turn, and then prunes their repositories if all went well.
 func (s *session) forgetJobs(ctx context.Context, jobs []string, q backup.ForgetRequest, prune bool) error {
-	var runs []backup.Run
-	var failures []error
-	var repositories []string
-	for _, job := range jobs {
+	runs, err := s.inTurn(ctx, jobs, func(ctx context.Context, job string) (backup.Run, error) {
 		q.Job = job
-		run, err := s.forgetJob(ctx, q)
-		if run.ID != "" {
-			runs = append(runs, run)
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-		if err != nil {
-			failures = append(failures, err)
-			if len(jobs) > 1 { // a single one is told at the end
-				s.note("%s: %v", job, err)
-			}
-		}
-		if !slices.Contains(repositories, run.Repository) {
-			repositories = append(repositories, run.Repository)
-		}
-	}
-	err := outcome(failures, len(jobs))
-	for _, r := range repositories {
+		return s.forgetJob(ctx, q)
+	})
+	for _, r := range repositoriesOf(runs) {
 		if prune && err == nil {
 			var run backup.Run
 			run, err = s.prune(ctx, backup.PruneRequest{Repository: r, AcceptFewer: q.AcceptFewer})
@@ -144,6 +106,16 @@ func (s *session) forgetJobs(ctx context.Context, jobs []string, q backup.Forget
 		return errors.Join(s.printJSON(runs), err)
 	}
 	return err
+}
+
+// repositoriesOf names each repository of the runs once.
+func repositoriesOf(runs []backup.Run) (names []string) {
+	for _, run := range runs {
+		if !slices.Contains(names, run.Repository) {
+			names = append(names, run.Repository)
+		}
+	}
+	return names
 }
 
 func (s *session) forgetJob(ctx context.Context, q backup.ForgetRequest) (backup.Run, error) {

@@ -1,12 +1,10 @@
 package caddybackup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,64 +55,18 @@ func runCommand() *cobra.Command {
 		Short: "Backs up jobs now and waits for them",
 		Long:  "Backs up the jobs, one after the other, and waits for them. Without a name: all that are enabled. One that fails does not keep the others from running.",
 		RunE: action(func(ctx context.Context, s *session, jobs []string) error {
-			jobs, err := s.enabledUnlessNamed(ctx, jobs)
+			jobs, err := s.jobsOr(ctx, jobs, func(j backup.JobStatus) bool { return j.Enabled },
+				"there is no job to run: add one to the configuration, or name one that is switched off")
 			if err != nil {
 				return err
 			}
-			return s.runJobs(ctx, jobs)
+			runs, err := s.inTurn(ctx, jobs, s.runJob)
+			if s.json {
+				return errors.Join(s.printJSON(runs), err)
+			}
+			return err
 		}),
 	}
-}
-
-func (s *session) enabledUnlessNamed(ctx context.Context, names []string) ([]string, error) {
-	if len(names) > 0 {
-		return names, nil
-	}
-	jobs, err := s.Jobs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, j := range jobs {
-		if j.Enabled {
-			names = append(names, j.Name)
-		}
-	}
-	if len(names) == 0 {
-		return nil, errors.New("there is no job to run: add one to the configuration, or name one that is switched off")
-	}
-	return names, nil
-}
-
-// runJobs backs up the jobs in turn. A single failure keeps its own exit code; of several jobs it says how many.
-func (s *session) runJobs(ctx context.Context, jobs []string) error {
-	var runs []backup.Run
-	var failures []error
-	var stopped error
-	for _, job := range jobs {
-		run, err := s.runJob(ctx, job)
-		if run.ID != "" {
-			runs = append(runs, run)
-		}
-		if ctx.Err() != nil {
-			stopped = cmp.Or(err, context.Canceled)
-			break
-		}
-		if err != nil {
-			failures = append(failures, err)
-			if len(jobs) > 1 { // a single one is told at the end
-				s.note("%s: %v", job, err)
-			}
-		}
-	}
-	if s.json {
-		if err := s.printJSON(runs); err != nil {
-			return err
-		}
-	}
-	if stopped != nil {
-		return stopped
-	}
-	return outcome(failures, len(jobs))
 }
 
 func (s *session) runJob(ctx context.Context, job string) (backup.Run, error) {
@@ -127,27 +79,6 @@ func (s *session) runJob(ctx context.Context, job string) (backup.Run, error) {
 		fmt.Fprintf(s.out, "%s: %s\n", job, summary(run))
 	}
 	return run, err
-}
-
-// outcome sums up how jobs went.
-func outcome(failures []error, jobs int) error {
-	switch {
-	case len(failures) == 0:
-		return nil
-	case len(failures) == 1 && jobs == 1:
-		return failures[0]
-	case slices.ContainsFunc(failures, suspect):
-		return &codeError{fmt.Errorf("%d of %d jobs failed or made a suspect backup", len(failures), jobs), exitPartly}
-	case len(failures) == jobs:
-		return fmt.Errorf("all %d jobs failed", jobs)
-	}
-	return &codeError{fmt.Errorf("%d of %d jobs failed", len(failures), jobs), exitPartly}
-}
-
-// suspect tells a backup that was made but is in doubt from one that was not made.
-func suspect(err error) bool {
-	var withCode *codeError
-	return errors.As(err, &withCode) && withCode.code == exitPartly
 }
 
 func checkCommand() *cobra.Command {

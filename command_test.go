@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -145,5 +146,40 @@ func TestSummary(t *testing.T) {
 	run.Unchanged = true
 	if got, want := summary(run), "ok, 3.0 MiB read, unchanged, snapshot 01234567, 1.5s"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestInTurn: one job that fails does not keep the others, a cancellation does, even behind a job that went well.
+func TestInTurn(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails, cancelAt string
+		code, runs      int
+	}{
+		"all well":         {code: 0, runs: 3},
+		"one fails":        {fails: "b", code: 3, runs: 3},
+		"cancelled at one": {cancelAt: "b", code: 130, runs: 2},
+		"failed before":    {fails: "a", cancelAt: "b", code: 130, runs: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s := &session{err: io.Discard}
+			runs, err := s.inTurn(ctx, []string{"a", "b", "c"}, func(_ context.Context, job string) (backup.Run, error) {
+				if job == c.cancelAt {
+					cancel()
+				}
+				if job == c.fails {
+					return backup.Run{ID: job}, errors.New("failed")
+				}
+				return backup.Run{ID: job}, nil
+			})
+			code := 0
+			if err != nil {
+				code = exitCode(err)
+			}
+			if len(runs) != c.runs || code != c.code {
+				t.Errorf("%d runs, %v; want %d, exit code %d", len(runs), err, c.runs, c.code)
+			}
+		})
 	}
 }

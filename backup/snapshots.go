@@ -52,7 +52,7 @@ type SnapshotList struct {
 	Damaged   string     `json:"damaged,omitempty"` // snapshots that cannot be read, named
 }
 
-// Snapshots lists snapshots.
+// Snapshots lists snapshots. ErrNotFound for a job that neither is configured nor has any.
 func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList, error) {
 	c, v, err := s.vault(q.Repository)
 	if err != nil {
@@ -72,6 +72,9 @@ func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList,
 	}
 	if q.Job != "" {
 		all = slices.DeleteFunc(all, func(s repo.Snapshot) bool { return jobOf(s) != q.Job })
+		if _, err := c.job(q.Job); err != nil && len(all) == 0 && list.Damaged == "" {
+			return SnapshotList{}, err // a job that is no more may still have some
+		}
 	}
 	list.Total = len(all)
 	for _, s := range page(all, q.Offset, q.Limit) {
