@@ -50,10 +50,13 @@ func (a *App) unmarshalNotifier(d *caddyfile.Dispenser) error {
 
 // unmarshalNotify reads
 //
-//	notify <notifier...> [on <event...>]
+//	notify <notifier...> [on <event...>] [with output]
 func (j *Job) unmarshalNotify(d *caddyfile.Dispenser) error {
 	var sub backup.Subscription
 	names := d.RemainingArgs()
+	if n := len(names); n > 2 && names[n-2] == "with" && names[n-1] == "output" {
+		names, sub.Output = names[:n-2], true
+	}
 	at := slices.Index(names, "on")
 	if at >= 0 {
 		for _, text := range names[at+1:] {

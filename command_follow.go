@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -78,11 +79,16 @@ func (s *session) cancel(run backup.Run) (backup.Run, error) {
 	return run, &codeError{fmt.Errorf("cancelled; run %s ended as %s", run.ID, run.State), exitCancelled}
 }
 
-// warnings repeats what the run's log says that a person should know.
+// warnings repeats what the run's log says that a person should know, and what a program said that failed.
 func (s *session) warnings(run backup.Run) {
 	for _, l := range run.Log {
 		if l.Level == "WARN" {
 			s.note("warning: %s", printable(l.Text))
+		}
+	}
+	if run.Output != "" {
+		for line := range strings.Lines(run.Output) {
+			s.note("output: %s", printable(strings.TrimSpace(line)))
 		}
 	}
 	if run.Seen != nil {

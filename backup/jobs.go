@@ -135,7 +135,7 @@ func (s *Service) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	return runs[:min(len(runs), f.Limit)], nil
 }
 
-// allRuns is everything that is known, newest first.
+// allRuns is everything that is known, newest first, without what programs said.
 func (s *Service) allRuns() []Run {
 	s.mu.Lock()
 	active := make(map[string]*runner, len(s.active))
@@ -146,6 +146,9 @@ func (s *Service) allRuns() []Run {
 	runs := slices.DeleteFunc(s.history.list(), func(r Run) bool { return active[r.ID] != nil })
 	for _, r := range active {
 		runs = append(runs, r.snapshot())
+	}
+	for i := range runs {
+		runs[i].Output = ""
 	}
 	sortRuns(runs)
 	return runs

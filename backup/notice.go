@@ -9,15 +9,16 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// newNotification puts an event into words: which job, what happened, since when, and what to do.
-func newNotification(c *setup, e Ending, event Event) Notification {
+// newNotification puts an event into words: which job, what happened, since when, and what to do. output is what may be told
+// of what the program said.
+func newNotification(c *setup, e Ending, event Event, output string) Notification {
 	r := e.Run
 	n := Notification{
 		Event: event, Host: c.Host, Job: r.Job, Repository: r.Repository, Run: r.ID, State: r.State, Error: r.Error,
 		Started: r.Started, Ended: r.Ended, Bad: e.Bad, Snapshot: r.Snapshot,
 		Read: r.Progress.Bytes, New: r.Progress.New, Stored: r.Progress.Stored,
 	}
-	n.BadSince, n.LastGood = e.BadSince, e.LastGood
+	n.BadSince, n.LastGood, n.Output, n.said = e.BadSince, e.LastGood, output, r.Output != ""
 	if c.PublicURL != "" {
 		n.Link = strings.TrimSuffix(c.PublicURL, "/") + "/runs/" + url.PathEscape(r.ID)
 	}
@@ -78,7 +79,13 @@ func (n Notification) text(zone *time.Location) string {
 		line("Snapshot", n.Snapshot[:min(8, len(n.Snapshot))])
 		line("Size", fmt.Sprintf("%s read, %s new", humanize.IBytes(uint64(n.Read)), humanize.IBytes(uint64(n.New))))
 	}
+	if n.said && n.Output == "" {
+		line("Output", "what the program said is kept with the run, and in the server's log")
+	}
 	line("See", n.Link)
+	if n.Output != "" {
+		b.WriteString("\nWhat the program said last:\n\n" + indented(n.Output))
+	}
 	if advice := n.advice(); advice != "" {
 		b.WriteString("\n" + advice + "\n")
 	}

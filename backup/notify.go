@@ -49,6 +49,8 @@ type NamedNotifier struct {
 type Subscription struct {
 	Notifiers []string `json:"notifiers"`
 	On        []Event  `json:"on,omitempty"` // default: what the notifier chooses, else DefaultEvents
+	// Output has them told, too, what a program said last that failed. That may be anything, rows and passwords included.
+	Output bool `json:"output,omitempty"`
 }
 
 // Notification is one event, in words and in facts. Times are UTC, but for those in the text.
@@ -62,6 +64,7 @@ type Notification struct {
 	Run        string    `json:"run"`
 	State      State     `json:"state"`
 	Error      string    `json:"error,omitempty"`
+	Output     string    `json:"output,omitempty"` // what the program said last, if the job says that it is told
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
 	BadSince   time.Time `json:"bad_since,omitzero"` // see Ending
@@ -72,6 +75,8 @@ type Notification struct {
 	New        int64     `json:"bytes_new"`
 	Stored     int64     `json:"bytes_stored"`
 	Link       string    `json:"link,omitempty"` // to the run's page, when the public address is known
+
+	said bool // a program did say something
 }
 
 // events of an ending, the one that says most first: whoever wants several of them is told of the first only.
@@ -100,7 +105,7 @@ func (s *Service) notify(c *setup, e Ending, events ...Event) {
 	for _, n := range c.Notifiers {
 		wanted := j.wants(n)
 		if i := slices.IndexFunc(events, func(event Event) bool { return slices.Contains(wanted, event) }); i >= 0 {
-			s.send(n.Name, newNotification(c, e, events[i]))
+			s.send(n.Name, newNotification(c, e, events[i], j.outputFor(n, events[i], e.Run)))
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // Ending is a run that ended, and how its job was before it.
 type Ending struct {
-	Run      Run       // without its log
+	Run      Run       // without its log; its Output is for those only who asked for it
 	BadSince time.Time // of a backup: when the first of the bad ones ended that came after the last good one; zero if there is none
 	Bad      int       // how many they are, this one included
 	LastGood time.Time // of a backup: when the last good one ended, this one included; zero if there is none

@@ -21,7 +21,8 @@ type Run struct {
 	Scheduled  time.Time         `json:"scheduled,omitzero"` // the time of the schedule that it was started for
 	Follows    bool              `json:"follows,omitempty"`  // of a forget: started by itself, after a good backup
 	Step       string            `json:"step,omitempty"`     // what it is doing: "dumping db.dump", "waiting for …"
-	Error      string            `json:"error,omitempty"`    // why it is not ok
+	Error      string            `json:"error,omitempty"`    // why it is not ok; nothing in it that a program said
+	Output     string            `json:"output,omitempty"`   // the last that a program said which failed; only when one run is asked for
 	Code       string            `json:"code,omitempty"`     // of an error that fronts tell apart, see codeOf
 	Summary    string            `json:"summary,omitempty"`  // what came of it, in one plain sentence; of runs that are ok, or suspect
 	Progress   Progress          `json:"progress"`

@@ -114,7 +114,7 @@ func (r *runner) finish(err error) {
 	}
 	r.run.State = r.outcome(err)
 	if err != nil {
-		r.run.Error, r.run.Code = plainly(err), codeOf(err)
+		r.run.Error, r.run.Code, r.run.Output = plainly(err), codeOf(err), lastBytes(OutputOf(err), outputKept)
 		if r.run.Step != "" && errors.Is(err, errTimeout) {
 			r.run.Error += " while " + r.run.Step
 		}
@@ -210,7 +210,7 @@ func because(ctx context.Context, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return cause
 	}
-	return fmt.Errorf("%w: %v", cause, err)
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // plainly is the text of an error. When that says why the run was told to stop, what package context says about it at

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // connectTimeout bounds the questions that are asked before a dump or a restore.
@@ -191,9 +193,9 @@ var hints = []struct{ words, way string }{
 	{"invalid LC_COLLATE locale name", "install the locale on the server's machine and restart the server"},
 }
 
-// explain names the database, and the way out where we know one.
+// explain names the database, and the way out where we know one: by what the error says, or by what the program said.
 func (db *pgDatabase) explain(what string, err error) error {
-	text := err.Error()
+	text := err.Error() + "\n" + backup.OutputOf(err)
 	for _, h := range hints {
 		if strings.Contains(text, h.words) {
 			return fmt.Errorf("%s of database %s on %s: %w; %s", what, db.name, db.place, err, h.way)

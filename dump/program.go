@@ -41,7 +41,8 @@ var (
 // directly, and our end of it is closed), copies its standard output to out, and waits. It returns the number of bytes
 // that out took. The error is nil only if the program ended by itself with status 0, all of its output was read to the
 // end and taken by out, and all of in was read. When ctx is done, in fails or out fails, the program's group gets
-// SIGTERM and after the grace SIGKILL, and that reason is the error. Whatever is left of the group is killed in any case.
+// SIGTERM and after the grace SIGKILL, and that reason is the error. What the program said last stands beside an error, as a
+// backup.OutputError. Whatever is left of the group is killed in any case.
 func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.Writer) (int64, error) {
 	name := filepath.Base(p.path)
 	if p.grace == 0 {
@@ -85,7 +86,7 @@ func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.W
 	f.wait()
 	status := c.reap()
 	ended()
-	return f.output.n, f.outcome(name, asked, status, context.Cause(ctx))
+	return f.output.n, backup.WithOutput(f.outcome(name, asked, status, context.Cause(ctx)), f.stderr.last())
 }
 
 // flows are the three streams of a program while it runs.
@@ -118,7 +119,7 @@ func (f *flows) outcome(name string, asked bool, status, cause error) error {
 	case asked:
 		return stopped(name, cause)
 	case status != nil:
-		return exitError(name, status, f.stderr.last())
+		return exitError(name, status)
 	case cause != nil:
 		return stopped(name, cause)
 	case f.inErr != nil:
@@ -134,8 +135,8 @@ func stopped(name string, cause error) error {
 	return fmt.Errorf("%s was stopped: %w", name, cause)
 }
 
-// exitError puts the end of a program into words: its status or signal, and its last words.
-func exitError(name string, err error, words string) error {
+// exitError puts the end of a program into words: its status or signal.
+func exitError(name string, err error) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%s: %w", name, err)
@@ -147,13 +148,10 @@ func exitError(name string, err error, words string) error {
 			text += ", by somebody, or because the machine ran out of memory"
 		}
 	}
-	if words != "" {
-		text += ": " + words
-	}
 	return &statusError{text: text, err: exit}
 }
 
-// statusError is an exit status with the program's last words.
+// statusError is an exit status in words.
 type statusError struct {
 	text string
 	err  *exec.ExitError

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 )
 
@@ -42,15 +44,18 @@ func TestProgramEndsWell(t *testing.T) {
 	}
 }
 
+// said is an error with what the program said, on lines of its own.
+func said(err error) string { return fmt.Sprint(err) + "\n" + backup.OutputOf(err) }
+
 // Every way in which a program can fail to deliver is an error that names it.
 func TestProgramFails(t *testing.T) {
 	huge := strings.Repeat("x", 100_000)
 	for _, c := range []struct {
 		name, script, want, not string
 	}{
-		{"status after output", "echo data; echo 'no such table' >&2; exit 3", "sh ended with status 3: no such table", ""},
+		{"status after output", "echo data; echo 'no such table' >&2; exit 3", "sh ended with status 3\nno such table", ""},
 		{"last words only", `i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1`, "line 2999", "line 1000"},
-		{"one endless line", "printf %s " + huge + " >&2; exit 1", "status 1: xxx", huge},
+		{"one endless line", "printf %s " + huge + " >&2; exit 1", "status 1\nxxx", huge},
 		{"killed", "echo data; kill -KILL $$", "sh was killed by signal 9 (killed), by somebody, or because the machine ran out of memory", ""},
 		{"terminated", "kill -TERM $$", "sh was killed by signal 15", ""},
 		{"leaves a writer behind", "echo data; (sleep 60; echo more) & exit 0", "left a process behind", ""},
@@ -59,11 +64,15 @@ func TestProgramFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dumptest.NothingLeft(t)
 			_, err := shell(c.script).run(t.Context(), dumptest.Task(t), nil, io.Discard)
-			if err == nil || !strings.Contains(err.Error(), c.want) || (c.not != "" && strings.Contains(err.Error(), c.not)) {
-				t.Errorf("error = %.300v, want %q", err, c.want)
+			if err == nil {
+				t.Fatal("no error")
 			}
-			if err != nil && len(err.Error()) > 6<<10 {
-				t.Errorf("error of %d bytes", len(err.Error()))
+			text := said(err)
+			if !strings.Contains(text, c.want) || (c.not != "" && strings.Contains(text, c.not)) {
+				t.Errorf("error = %.300s, want %q", text, c.want)
+			}
+			if len(text) > 6<<10 || len(err.Error()) > 200 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error of %d bytes and output of %d", len(err.Error()), len(backup.OutputOf(err)))
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	tailSize    = 4 << 10 // of a program's standard error, kept for the error message
+	tailSize    = 4 << 10 // of a program's standard error, kept beside the error
 	maxLogLines = 200     // of it, that go into the log
 	maxLogLine  = 1 << 10 // bytes
 )
@@ -53,7 +53,7 @@ func (s *stderrTail) flush() {
 	}
 }
 
-// last gives the kept end of it on one line. To be called when nothing more comes.
+// last gives the lines of the kept end of it. To be called when nothing more comes.
 func (s *stderrTail) last() string {
 	if len(s.line) > 0 {
 		s.flush()
@@ -64,7 +64,7 @@ func (s *stderrTail) last() string {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	return strings.Join(lines, "\n")
 }
 
 func clean(line []byte) string {

@@ -179,7 +179,7 @@ func (k Kit) wantError(t *testing.T, err, want error) {
 	if want != nil && !errors.Is(err, want) {
 		t.Errorf("error = %v, want %v", err, want)
 	}
-	k.noSecrets(t, err.Error())
+	k.noSecrets(t, err.Error()+backup.OutputOf(err))
 }
 
 func (k Kit) noSecrets(t *testing.T, text string) {
