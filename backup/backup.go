@@ -136,8 +136,12 @@ type Facts struct {
 	Tool    string           `json:"tool,omitempty"`    // "pg_dump 15.18"
 	Source  string           `json:"dumped,omitempty"`  // what was dumped, without secrets: "database shop on /run/postgresql"
 	Checked string           `json:"checked,omitempty"` // how the dump was verified: "archive read to its end"
-	Rows    map[string]int64 `json:"rows,omitempty"`    // per table, where cheap
+	Rows    map[string]int64 `json:"rows,omitempty"`    // per table, where cheap: exactly, as they are in the dump
 	Notes   []string         `json:"notes,omitempty"`   // what a person should know: skipped files, tables without transactions
+
+	// Digests of the content per table, where cheap: hexadecimal, and equal whenever the same source makes them of the same
+	// content, also on another version of its engine.
+	Digests map[string]string `json:"digests,omitempty"`
 }
 
 // Task is what a run lends to the source that it drives.

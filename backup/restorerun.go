@@ -139,7 +139,7 @@ func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
 	if err := x.preflight(ctx, nodes); err != nil {
 		return err
 	}
-	if err := requireSpace(x.request.Target, x.total); err != nil {
+	if err := RequireSpace(x.request.Target, x.total); err != nil {
 		return err
 	}
 	root, err := openTarget(x.request.Target, nodes)
@@ -219,8 +219,8 @@ func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
 	return nil
 }
 
-// requireSpace compares with what is free where the target is, or will be.
-func requireSpace(target string, need int64) error {
+// RequireSpace compares the bytes that are needed with what is free where a target is, or will be.
+func RequireSpace(target string, need int64) error {
 	existing := target
 	for {
 		if _, err := os.Stat(existing); err == nil || existing == filepath.Dir(existing) {

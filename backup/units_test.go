@@ -327,13 +327,13 @@ func TestPage(t *testing.T) {
 
 func TestRequireSpace(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "not", "there", "yet")
-	if err := requireSpace(target, 1); err != nil {
+	if err := RequireSpace(target, 1); err != nil {
 		t.Error(err)
 	}
 	if _, known := freeSpace(t.TempDir()); !known {
 		t.Skip("NOT TESTED: free space is not known on this system")
 	}
-	if err := requireSpace(target, 1<<60); err == nil || !strings.Contains(err.Error(), "the restore needs 1.0 EiB") {
+	if err := RequireSpace(target, 1<<60); err == nil || !strings.Contains(err.Error(), "the restore needs 1.0 EiB") {
 		t.Error(err)
 	}
 }

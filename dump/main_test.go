@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 		transfer(path)
 	case "lock":
 		lock(path)
+	case "idle":
+		idle(path)
 	case "dump":
 		dumpOnce(path)
 	default:
@@ -147,6 +149,19 @@ func lock(path string) {
 	fmt.Println("ready")
 	<-inputEnds()
 	exitOn(tx.Rollback())
+}
+
+// idle has a database open, in no transaction, and writes to it at the end, whether that is possible or not.
+func idle(path string) {
+	db, err := sql.Open("sqlite", path)
+	exitOn(err)
+	db.SetMaxOpenConns(1)
+	_, err = db.Exec("SELECT count(*) FROM account")
+	exitOn(err)
+	fmt.Println("ready")
+	<-inputEnds()
+	_, _ = db.Exec("INSERT INTO log (text) VALUES ('too late')")
+	_ = db.Close()
 }
 
 // dumpOnce dumps a database as whoever the process is, and prints the notes.

@@ -24,26 +24,12 @@ func (s *SQLite) Restore(ctx context.Context, _ backup.Part, r io.Reader, place 
 	if err := nothingAt(place); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(place), "."+filepath.Base(place)+".restore-*") // 0600
+	temp, err := s.beside(ctx, place, r, t)
 	if err != nil {
-		return fmt.Errorf("restoring to %s as user %s: %w; create the folder, or give that user the right to write there",
-			place, userName(), err)
-	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	if _, err := io.Copy(temp, &contextReader{ctx, r}); err != nil {
 		return fmt.Errorf("restoring to %s: %w", place, err)
 	}
-	if err := s.inherit(temp); err != nil {
-		t.Log.Warn(fmt.Sprintf("%s does not get the mode and owner of %s: %v", place, s.path, err))
-	}
-	if err := temp.Sync(); err != nil {
-		return fmt.Errorf("restoring to %s: %w", place, err)
-	}
-	if err := checkFile(ctx, temp.Name()); err != nil {
-		return fmt.Errorf("restoring to %s: the dump is no whole SQLite database: %w", place, stoppedBy(ctx, err))
-	}
-	t.Log.Info("integrity check of the restored database: ok")
+	defer temp.remove()
+	temp.Close() // a close later on could take away the locks of whoever opens it under its new name
 	if err := nothingAt(place); err != nil {
 		return err
 	}
@@ -53,6 +39,33 @@ func (s *SQLite) Restore(ctx context.Context, _ backup.Part, r io.Reader, place 
 		return fmt.Errorf("restoring to %s: %w", place, err)
 	}
 	return syncDir(filepath.Dir(place))
+}
+
+// beside writes a dump into a temporary file beside a place, makes it durable, and has SQLite check it.
+func (s *SQLite) beside(ctx context.Context, place string, r io.Reader, t *backup.Task) (_ *tempFile, err error) {
+	temp, err := newTempFile(place)
+	if err != nil {
+		return nil, fmt.Errorf("as user %s: %w; create the folder, or give that user the right to write there", userName(), err)
+	}
+	defer func() {
+		if err != nil {
+			temp.remove()
+		}
+	}()
+	if _, err := io.Copy(temp, &contextReader{ctx, r}); err != nil {
+		return nil, err
+	}
+	if err := s.inherit(temp.File); err != nil {
+		t.Log.Warn(fmt.Sprintf("%s does not get the mode and owner of %s: %v", place, s.path, err))
+	}
+	if err := temp.Sync(); err != nil {
+		return nil, err
+	}
+	if err := checkFile(ctx, temp.Name()); err != nil {
+		return nil, fmt.Errorf("the dump is no whole SQLite database: %w", stoppedBy(ctx, err))
+	}
+	t.Log.Info("integrity check of the restored database: ok")
+	return temp, nil
 }
 
 // inherit gives the new file the mode and, when we are root, the owner of the database that the source dumps.
@@ -69,10 +82,12 @@ func (s *SQLite) inherit(temp *os.File) error {
 	return temp.Chmod(info.Mode().Perm())
 }
 
-// nothingAt makes sure that neither a database nor the leftovers of one are at a place: SQLite would apply an old WAL or
-// journal to the new file.
+// companions are what SQLite keeps beside a database: it would apply an old WAL or journal to a new file.
+var companions = []string{"-wal", "-shm", "-journal"}
+
+// nothingAt makes sure that neither a database nor the leftovers of one are at a place.
 func nothingAt(place string) error {
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+	for _, suffix := range append([]string{""}, companions...) {
 		switch _, err := os.Lstat(place + suffix); {
 		case err == nil:
 			return fmt.Errorf("%w: %s exists; restore to another path, or move it away first", backup.ErrConflict, place+suffix)
