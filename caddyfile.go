@@ -62,6 +62,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			overdue_after <duration>
 //			enabled on|off
 //			notify <notifier...> [on <event...>]
+//			mail_to <address...>
+//			download_format none|gz|bz2|zst
 //			retention {
 //				<see unmarshalRetention>
 //			}

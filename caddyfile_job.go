@@ -65,6 +65,10 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return j.unmarshalRetention(d)
 	case "notify":
 		return j.unmarshalNotify(d)
+	case "mail_to":
+		return j.unmarshalMailTo(d)
+	case "download_format":
+		return j.unmarshalDownloadFormat(d)
 	}
 	return strangeWord(d, inJob)
 }

@@ -139,10 +139,14 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		}
 		job := backup.Job{
 			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention,
-			Schedule: j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter), Notify: j.Notify,
+			DownloadFormat: j.DownloadFormat,
+			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter), Notify: j.Notify,
+		}
+		var err error
+		if job.MailTo, err = resolveAll("mail_to", j.MailTo); err != nil {
+			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
 		if j.Timezone != "" {
-			var err error
 			if job.Zone, err = loadZone(j.Timezone); err != nil {
 				return fmt.Errorf("job %s: %w", j.Name, err)
 			}
@@ -268,6 +272,17 @@ func resolve(what, s string) (string, error) {
 			"so that its user can read it", what, err)
 	}
 	return out, nil
+}
+
+// resolveAll is resolve for each of a list.
+func resolveAll(what string, list []string) (resolved []string, err error) {
+	for _, s := range list {
+		if s, err = resolve(what, s); err != nil {
+			return nil, err
+		}
+		resolved = append(resolved, s)
+	}
+	return resolved, nil
 }
 
 // needsKey makes sure that a guest's name is there. Caddy's own error for a missing one shows the whole object,

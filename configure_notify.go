@@ -53,6 +53,17 @@ func (a *App) configureNotifiers(ctx caddy.Context) (err error) {
 
 // validateNotify refuses a job that tells nobody, or of nothing.
 func (a *App) validateNotify(j backup.Job) error {
+	if err := backup.CheckDownloadFormat(j.DownloadFormat); err != nil {
+		return err
+	}
+	if len(j.MailTo) > 0 && len(a.config.Mailers(j)) == 0 {
+		return backup.ErrNoMailer
+	}
+	for _, to := range j.MailTo {
+		if err := backup.CheckMailAddress(to); err != nil {
+			return fmt.Errorf("mail_to: %w", err)
+		}
+	}
 	for _, sub := range j.Notify {
 		for _, name := range sub.Notifiers {
 			if !slices.ContainsFunc(a.config.Notifiers, func(n backup.NamedNotifier) bool { return n.Name == name }) {
@@ -73,6 +84,9 @@ func (a *App) validateNotify(j backup.Job) error {
 func (a *App) warnOfSilence() {
 	for _, n := range a.config.Notifiers {
 		used := slices.ContainsFunc(a.config.Jobs, func(j backup.Job) bool {
+			if _, mails := n.Notifier.(backup.Mailer); mails && len(j.MailTo) > 0 {
+				return true
+			}
 			return slices.ContainsFunc(j.Notify, func(s backup.Subscription) bool { return slices.Contains(s.Notifiers, n.Name) })
 		})
 		if !used {

@@ -115,6 +115,14 @@ type Job struct {
 	// Which notifiers are told of what. Default: nobody of anything.
 	Notify []backup.Subscription `json:"notify,omitempty"`
 
+	// Further addresses for the mails about this job, by the email notifiers that notify names; when it names none, by the
+	// only one there is. Placeholders are replaced.
+	MailTo []string `json:"mail_to,omitempty"`
+
+	// The form in which the page and mails give the files that were dumped: "none", "gz", "bz2" or "zst". Default: "none", as
+	// they are.
+	DownloadFormat string `json:"download_format,omitempty"`
+
 	// Whether the job is neither scheduled nor run when all jobs are. By name it still can be.
 	Disabled bool `json:"disabled,omitempty"`
 }

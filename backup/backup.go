@@ -75,6 +75,10 @@ type Job struct {
 
 	Retention *Retention     // nil: nothing is ever removed
 	Notify    []Subscription // who is told of what
+	MailTo    []string       // further addresses for mails, by the Mailers that Notify names, or the only one there is
+
+	// The form in which files are downloaded and mailed: one of DownloadFormats, default "none". Folders go as tar.gz.
+	DownloadFormat string
 }
 
 // DefaultTimeout ends a run that hangs for ever.

@@ -106,12 +106,12 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 	log := s.log.logger().With("notifier", name, "event", n.Event, "job", n.Job, "run", n.Run)
 	for try := 0; ; try++ {
 		closing := s.lastCall.Err() != nil
-		to := s.notifier(name)
+		to, mailed := s.notifier(name, n)
 		if to == nil {
 			log.Warn("notification dropped: its notifier is gone from the configuration")
 			return false
 		}
-		err := s.attempt(to, n)
+		err := s.attempt(to, mailed)
 		now := s.now().UTC()
 		if err == nil {
 			c.note(func(x *NotifierStatus) { x.Delivered, x.FailingSince, x.Error = now, time.Time{}, "" })
@@ -132,19 +132,22 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 	}
 }
 
-// notifier is the one of this name that is configured now.
-func (s *Service) notifier(name string) Notifier {
+// notifier is the one of this name that is configured now; with it comes the notification as a Mailer needs it now.
+func (s *Service) notifier(name string, n Notification) (Notifier, Notification) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.stack) > 0 {
-		s.lastNotifiers = s.stack[len(s.stack)-1].Notifiers
+		s.lastSetup = s.stack[len(s.stack)-1]
 	}
-	for _, n := range s.lastNotifiers {
-		if n.Name == name {
-			return n.Notifier
+	if s.lastSetup == nil {
+		return nil, n
+	}
+	for _, x := range s.lastSetup.Notifiers {
+		if x.Name == name {
+			return x.Notifier, s.forMail(s.lastSetup, n)
 		}
 	}
-	return nil
+	return nil, n
 }
 
 // attempt is one delivery. A notifier that panics, or does not end, costs nobody else anything.

@@ -76,6 +76,9 @@ type Notification struct {
 	Stored     int64     `json:"bytes_stored"`
 	Link       string    `json:"link,omitempty"` // to the run's page, when the public address is known
 
+	// For a Mailer, filled in before each attempt from what is configured then.
+	MailTo []string `json:"-"` // further addresses
+
 	said bool // a program did say something
 }
 

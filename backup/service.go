@@ -32,12 +32,12 @@ type Service struct {
 	observed line // of these, the calls of Observe
 	telling  sync.WaitGroup
 
-	couriers      map[string]*courier // by the notifier's name
-	lastNotifiers []NamedNotifier     // of the configuration that was current last
-	lastCall      context.Context     // done when the Service is closed: who waits to try again tries now
-	callLast      context.CancelFunc
-	delivery      context.Context // done when there is no time left
-	endDelivery   context.CancelFunc
+	couriers    map[string]*courier // by the notifier's name
+	lastSetup   *setup              // the configuration that was current last
+	lastCall    context.Context     // done when the Service is closed: who waits to try again tries now
+	callLast    context.CancelFunc
+	delivery    context.Context // done when there is no time left
+	endDelivery context.CancelFunc
 
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
 	listing  turns // to list a folder

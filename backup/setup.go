@@ -39,7 +39,10 @@ func newSetup(c Config) (*setup, error) {
 	if err := s.checkJobs(); err != nil {
 		return nil, err
 	}
-	return s, s.checkNotifiers()
+	if err := s.checkNotifiers(); err != nil {
+		return nil, err
+	}
+	return s, s.checkMails()
 }
 
 func (s *setup) checkRepositories() error {

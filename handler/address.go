@@ -2,6 +2,7 @@ package handler
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,9 +33,10 @@ type formatLink struct {
 	Format, Address string
 }
 
-// formatLinks are the ways in which a file or folder can be downloaded, but as it is; none for links and devices.
-func formatLinks(repository, id string, c backup.Content) []formatLink {
-	formats := archive.OfFiles[1:]
+// formatLinks are the ways in which a file or folder can be downloaded, but the one that its own link leads to; none for
+// links and devices.
+func formatLinks(repository, id string, c backup.Content, own archive.Format) []formatLink {
+	formats := slices.DeleteFunc(slices.Clone(archive.OfFiles), func(f archive.Format) bool { return f == own })
 	switch c.Type {
 	case "dir":
 		formats = archive.OfFolders
@@ -43,13 +45,16 @@ func formatLinks(repository, id string, c backup.Content) []formatLink {
 		return nil
 	}
 	at := fileAddress(repository, id, c.Path)
+	return each(formats, func(f archive.Format) formatLink { return formatLink{string(f), inFormat(at, f)} })
+}
+
+// inFormat is the address of a download in a format.
+func inFormat(address string, f archive.Format) string {
 	sep := "?"
-	if strings.Contains(at, "?") {
+	if strings.Contains(address, "?") {
 		sep = "&"
 	}
-	return each(formats, func(f archive.Format) formatLink {
-		return formatLink{string(f), at + sep + "format=" + string(f)}
-	})
+	return address + sep + "format=" + string(f)
 }
 
 func inRepository(name string) string {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -320,5 +321,29 @@ func TestWatchedFileRemembersItsError(t *testing.T) {
 	}
 	if _, err := fine.Seek(0, 0); err == nil {
 		t.Error("seek after close")
+	}
+}
+
+// TestDownloadFormatOfAJob: the page's links lead to the form that the job chose, and to the others; the API gives what it is
+// asked for, and the file as it is when nothing is said.
+func TestDownloadFormatOfAJob(t *testing.T) {
+	env := newEnv(t, func(c *backup.Config) { c.Jobs[0].DownloadFormat = "gz" })
+	env.DB.Set("create table customer;\n")
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	file := "/snapshots/" + snap.ID + "/files/shop/db.sql"
+	for _, page := range []string{"/snapshots/" + snap.ID, "/jobs/shop"} {
+		if a := get(t, "otto", server.URL+page); !strings.Contains(a.body, file+`?format=gz" download>`) || !strings.Contains(a.body, "db.sql.gz</span>") {
+			t.Errorf("%s has no link to the gz:\n%s", page, a.body)
+		}
+	}
+	if a := get(t, "otto", server.URL+"/snapshots/"+snap.ID); !strings.Contains(a.body, file+"?format=raw") || strings.Count(a.body, file+"?format=gz") != 1 {
+		t.Errorf("the other forms are not there:\n%s", a.body)
+	}
+	if a := get(t, "otto", server.URL+"/api"+file); a.body != "create table customer;\n" {
+		t.Errorf("%d bytes", len(a.body))
+	}
+	if _, params, err := mime.ParseMediaType(get(t, "otto", server.URL+file+"?format=gz").header.Get("Content-Disposition")); err != nil || !strings.HasSuffix(params["filename"], "Z.db.sql.gz") {
+		t.Errorf("%v %v", params, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/caddy-backup/caddy-backup/archive"
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
@@ -46,13 +47,13 @@ func (p *pages) snapshot(c *call) error {
 		return err
 	}
 	view := snapshotDetails{tagged: tagged{s}, Browse: folderAddress(s.Repository, s.ID, "/"),
-		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: "/"})}
+		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: "/"}, "")}
 	parts, beside := partsOf(s)
 	if s.Job == "" {
 		view.Entries = contentViews(s.Repository, s.ID, s.Parts)
 	} else {
 		view.JobAddress = jobAddress(s.Job)
-		view.Parts, view.Beside = partViews(s, parts), contentViews(s.Repository, s.ID, beside)
+		view.Parts, view.Beside = partViews(s, parts, formatOf(c.service, s.Job)), contentViews(s.Repository, s.ID, beside)
 	}
 	if _, err := c.service.Run(ctx, s.Run); s.Run != "" && err == nil {
 		view.RunAddress = runAddress(s.Run)
@@ -60,14 +61,14 @@ func (p *pages) snapshot(c *call) error {
 	return p.page(c, "snapshot.html", "Snapshot "+short(s.ID), false, view)
 }
 
-func partViews(s backup.Snapshot, parts []backup.Content) []partView {
+func partViews(s backup.Snapshot, parts []backup.Content, own archive.Format) []partView {
 	facts := make(map[string]*backup.ManifestPart)
 	if s.Manifest != nil {
 		for i := range s.Manifest.Parts {
 			facts[s.Manifest.Parts[i].Name] = &s.Manifest.Parts[i]
 		}
 	}
-	return each(contentViews(s.Repository, s.ID, parts), func(v contentView) partView {
+	return each(partViewsOf(s, parts, own), func(v contentView) partView {
 		return partView{v, facts[v.Name]}
 	})
 }
@@ -107,7 +108,7 @@ func (p *pages) folder(c *call) error {
 	return p.page(c, "folder.html", path.Base(folder), false, folderPage{
 		Snapshot: s, Address: snapshotAddress(s.Repository, s.ID), Path: folder,
 		Here: folderAddress(s.Repository, s.ID, folder), Crumbs: crumbs(s, folder),
-		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: folder}),
+		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: folder}, ""),
 		Entries: contentViews(s.Repository, s.ID, shown), Pager: newPager(page, perFolder, len(entries), c.r.URL.Query()),
 	})
 }

@@ -26,7 +26,7 @@ func (p *pages) snapshotViews(ctx context.Context, s *backup.Service, list []bac
 		}
 		group.Go(func() error {
 			parts, err := p.parts.of(ctx, s, snap)
-			v.Parts, v.Problem = contentViews(snap.Repository, snap.ID, parts), problem(err)
+			v.Parts, v.Problem = partViewsOf(snap, parts, formatOf(s, snap.Job)), problem(err)
 			return nil
 		})
 	}

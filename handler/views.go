@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-backup/caddy-backup/archive"
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
@@ -62,6 +63,7 @@ type contentView struct {
 	backup.Content
 	Address string // of the folder's page, or of the download; empty for links and devices
 	Folder  bool
+	Form    string // of the download, where it is not the file as it is: "gz"
 	Formats []formatLink
 }
 
@@ -100,7 +102,7 @@ func newJobView(j backup.JobStatus, now time.Time) *jobView {
 }
 
 func newContentView(repository, snapshot string, c backup.Content) contentView {
-	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c)}
+	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c, archive.Raw)}
 	switch c.Type {
 	case "dir":
 		v.Address = folderAddress(repository, snapshot, c.Path)
@@ -112,6 +114,28 @@ func newContentView(repository, snapshot string, c backup.Content) contentView {
 
 func contentViews(repository, snapshot string, list []backup.Content) []contentView {
 	return each(list, func(c backup.Content) contentView { return newContentView(repository, snapshot, c) })
+}
+
+// partViewsOf is contentViews for parts, whose links lead to the form in which the job's files are downloaded.
+func partViewsOf(s backup.Snapshot, parts []backup.Content, own archive.Format) []contentView {
+	views := contentViews(s.Repository, s.ID, parts)
+	for i, v := range views {
+		if v.Type == "file" && own != archive.Raw {
+			views[i].Address = inFormat(v.Address, own)
+			views[i].Formats = formatLinks(s.Repository, s.ID, v.Content, own)
+			views[i].Form = string(own)
+		}
+	}
+	return views
+}
+
+// formatOf is the form in which the files of a job are downloaded from pages and links. The API gives what it is asked for.
+func formatOf(s *backup.Service, job string) archive.Format {
+	f, err := archive.Parse(s.DownloadFormat(job))
+	if err != nil {
+		return archive.Raw
+	}
+	return f
 }
 
 // partsOf tells what a job dumped from what lies beside it: the manifest and the checksums.

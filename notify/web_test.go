@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func TestWebhook(t *testing.T) {
 	}
 	r, body := s.got[0], s.bodies[0]
 	var n backup.Notification
-	if err := json.Unmarshal([]byte(body), &n); err != nil || n != failed {
+	if err := json.Unmarshal([]byte(body), &n); err != nil || !reflect.DeepEqual(n, failed) {
 		t.Errorf("%v: got %s", err, body)
 	}
 	if r.Method != "POST" || r.URL.Path != "/hook" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Backup-Event") != "failure" ||
