@@ -44,7 +44,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			compression auto|off|max
 //			pack_size <size>
 //			check <schedule> [read_data <subset>]
-//			prune <schedule> [max_unused <share>]
+//			prune <schedule>|after_forget [max_unused <share>]
 //		}
 //		public_url <address>
 //		notifier <name> <kind> [<arguments of the kind>] {

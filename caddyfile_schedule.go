@@ -1,6 +1,7 @@
 package caddybackup
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,14 +27,14 @@ func parseSchedule(d *caddyfile.Dispenser, word string, args []string, schedule 
 	return nil
 }
 
-// unmarshalPlan reads a schedule and, behind a word of its own, one value:
+// unmarshalPlan reads when something happens, which it returns, and behind a word of its own one value:
 //
 //	check <schedule> [read_data <subset>]
-//	prune <schedule> [max_unused <share>]
-func unmarshalPlan(d *caddyfile.Dispenser, schedule *backup.Schedule, option string, value *string) error {
+//	prune <schedule>|after_forget [max_unused <share>]
+func unmarshalPlan(d *caddyfile.Dispenser, before bool, option string, value *string) ([]string, error) {
 	word := d.Val()
-	if !schedule.IsZero() {
-		return d.Errf("%s already specified", word)
+	if before {
+		return nil, d.Errf("%s already specified", word)
 	}
 	args := d.RemainingArgs()
 	for i, arg := range args {
@@ -41,24 +42,36 @@ func unmarshalPlan(d *caddyfile.Dispenser, schedule *backup.Schedule, option str
 			continue
 		}
 		if len(args) != i+2 || args[i+1] == "" {
-			return d.Errf("bad %s: one value follows %s, and nothing else", word, option)
+			return nil, d.Errf("bad %s: one value follows %s, and nothing else", word, option)
 		}
 		*value, args = args[i+1], args[:i]
 		break
 	}
-	return parseSchedule(d, word, args, schedule)
+	return args, nil
 }
 
 func (r *Repository) unmarshalCheck(d *caddyfile.Dispenser) error {
-	if err := unmarshalPlan(d, &r.Check.Schedule, "read_data", &r.Check.ReadData); err != nil {
+	word := d.Val()
+	when, err := unmarshalPlan(d, !r.Check.Schedule.IsZero(), "read_data", &r.Check.ReadData)
+	if err != nil {
+		return err
+	}
+	if err := parseSchedule(d, word, when, &r.Check.Schedule); err != nil {
 		return err
 	}
 	return wrap(d, r.Check.Check())
 }
 
 func (r *Repository) unmarshalPrune(d *caddyfile.Dispenser) error {
-	if err := unmarshalPlan(d, &r.Prune.Schedule, "max_unused", &r.Prune.MaxUnused); err != nil {
+	word, p := d.Val(), &r.Prune
+	when, err := unmarshalPlan(d, p.AfterForget || !p.Schedule.IsZero(), "max_unused", &p.MaxUnused)
+	if err != nil {
 		return err
+	}
+	if p.AfterForget = slices.Equal(when, []string{"after_forget"}); !p.AfterForget {
+		if err := parseSchedule(d, word, when, &p.Schedule); err != nil {
+			return err
+		}
 	}
 	return wrap(d, r.Prune.Check())
 }

@@ -67,7 +67,7 @@ func standing(j backup.JobStatus) string {
 	return ""
 }
 
-// printPlanned lists the checks and prunes that have a schedule, if there are any.
+// printPlanned lists the checks and prunes that happen by themselves, if there are any.
 func (s *session) printPlanned(repositories []backup.RepositoryStatus) error {
 	var t table
 	for _, r := range repositories {
@@ -77,7 +77,7 @@ func (s *session) printPlanned(repositories []backup.RepositoryStatus) error {
 				t.row("REPOSITORY", "", "SCHEDULE", "LAST RUN", "", "NEXT RUN")
 			}
 			state, last := lastRun(p.LastRun)
-			t.row(printable(r.Name), string(p.Kind), scheduleOf(p.Schedule), last, state, timeOr(p.Next, "-"))
+			t.row(printable(r.Name), string(p.Kind), p.When(), last, state, timeOr(p.Next, "-"))
 		}
 	}
 	return t.write(s.out)

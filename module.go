@@ -78,7 +78,8 @@ type Repository struct {
 	// When it is checked, and how much of the data is read then. Default: only by hand.
 	Check backup.CheckPlan `json:"check,omitzero"`
 
-	// When the space is freed that no snapshot needs. Default: only by hand.
+	// When the space is freed that no snapshot needs: on a schedule, or after each retention that removed something.
+	// Default: only by hand.
 	Prune backup.PrunePlan `json:"prune,omitzero"`
 }
 

@@ -86,7 +86,7 @@ func neglected(c *setup, runs []Run, now time.Time) (reasons []string) {
 	}
 	for _, r := range c.Repositories {
 		run := lastEnded(runs, KindPrune, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
-		if run != nil && !run.Scheduled.IsZero() && run.State == StateFailed && run.Code != codeOf(repo.ErrNoRepository) {
+		if run != nil && (run.Follows || !run.Scheduled.IsZero()) && run.State == StateFailed && run.Code != codeOf(repo.ErrNoRepository) {
 			reasons = append(reasons, fmt.Sprintf("repository %s: the last prune %s", r.Name, complaint(*run, now)))
 		}
 	}

@@ -69,23 +69,32 @@ func (x *scheduler) since(p plan, now time.Time) time.Time {
 	return sinceOf(x.marks, p, now)
 }
 
-// Planned is what a repository's schedule asks for.
+// Planned is what a repository does by itself.
 type Planned struct {
-	Kind     Kind      `json:"kind"` // check or prune
-	Schedule Schedule  `json:"schedule"`
-	Next     time.Time `json:"next,omitzero"` // zero: unknown, since nothing runs by itself here
-	LastRun  *Run      `json:"last_run,omitempty"`
+	Kind        Kind      `json:"kind"` // check or prune
+	Schedule    Schedule  `json:"schedule,omitzero"`
+	AfterForget bool      `json:"after_forget,omitempty"` // of a prune: not on a schedule, but after retention
+	Next        time.Time `json:"next,omitzero"`          // zero: unknown, or nothing runs by itself here
+	LastRun     *Run      `json:"last_run,omitempty"`
 }
 
-// planRepository tells what is planned for a repository.
+// When says it for people.
+func (p Planned) When() string {
+	if p.AfterForget {
+		return "after retention"
+	}
+	return p.Schedule.String()
+}
+
+// planRepository tells what a repository does by itself.
 func (s *Service) planRepository(c *setup, r RepositoryConfig, runs []Run) (all []Planned) {
 	x := s.automatic()
 	for _, p := range []plan{c.checkPlan(r), c.prunePlan(r)} {
-		if p.schedule.IsZero() {
+		planned := Planned{Kind: p.kind, Schedule: p.schedule, AfterForget: p.kind == KindPrune && r.Prune.AfterForget}
+		if p.schedule.IsZero() && !planned.AfterForget {
 			continue
 		}
-		planned := Planned{Kind: p.kind, Schedule: p.schedule}
-		if x != nil && c.Automatic {
+		if x != nil && c.Automatic && !p.schedule.IsZero() {
 			_, planned.Next = x.next(p, runs, s.now())
 		}
 		planned.LastRun = lastEnded(runs, p.kind, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })

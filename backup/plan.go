@@ -23,14 +23,18 @@ func (p CheckPlan) Check() error {
 
 // PrunePlan says when a repository is pruned by itself.
 type PrunePlan struct {
-	Schedule  Schedule `json:"schedule,omitzero"`    // zero: only when somebody asks
-	MaxUnused string   `json:"max_unused,omitempty"` // share that may go on being unused, see PruneRequest
+	Schedule    Schedule `json:"schedule,omitzero"`      // zero: only when somebody asks
+	AfterForget bool     `json:"after_forget,omitempty"` // instead: when the retention that follows a backup removed something
+	MaxUnused   string   `json:"max_unused,omitempty"`   // share that may go on being unused, see PruneRequest
 }
 
 // Check refuses what makes no sense: ErrInvalid.
 func (p PrunePlan) Check() error {
-	if p.Schedule.IsZero() && p.MaxUnused != "" {
-		return fmt.Errorf("%w: prune has a limit, but no schedule", ErrInvalid)
+	switch {
+	case p.AfterForget && !p.Schedule.IsZero():
+		return fmt.Errorf("%w: prune has a schedule and after_forget: it takes one of them", ErrInvalid)
+	case !p.AfterForget && p.Schedule.IsZero() && p.MaxUnused != "":
+		return fmt.Errorf("%w: prune has a limit, but no schedule, and not after_forget", ErrInvalid)
 	}
 	_, err := parseMaxUnused(p.MaxUnused)
 	return err
@@ -43,7 +47,8 @@ func (r *RepositoryConfig) checkPlans() error {
 	return r.Prune.Check()
 }
 
-// bySchedule is who asks for the runs of schedules, byRetention who for those that follow good backups.
+// bySchedule is who asks for the runs of schedules, byRetention who for those that follow good backups: the retention, and
+// the prune of what that removed.
 const (
 	bySchedule  = "schedule"
 	byRetention = "retention"
@@ -94,7 +99,7 @@ func (c *setup) checkPlan(r RepositoryConfig) plan {
 
 func (c *setup) prunePlan(r RepositoryConfig) plan {
 	return plan{KindPrune, r.Name, r.Prune.Schedule, c.Zone, 0, c.Host, func(s *Service, slot time.Time) (Run, error) {
-		return s.prune(bySchedule, PruneRequest{Repository: r.Name, MaxUnused: r.Prune.MaxUnused}, slot)
+		return s.prune(bySchedule, PruneRequest{Repository: r.Name, MaxUnused: r.Prune.MaxUnused}, Run{Scheduled: slot})
 	}}
 }
 

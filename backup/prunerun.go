@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -43,10 +42,11 @@ func parseMaxUnused(text string) (float64, error) {
 
 // Prune starts a prune and returns at once. ErrInvalid; ErrConflict (with the running run) when this repository is being pruned.
 func (s *Service) Prune(ctx context.Context, by string, q PruneRequest) (Run, error) {
-	return s.prune(by, q, time.Time{})
+	return s.prune(by, q, Run{})
 }
 
-func (s *Service) prune(by string, q PruneRequest, slot time.Time) (Run, error) {
+// prune starts a prune; run says why it is started, if not by a person.
+func (s *Service) prune(by string, q PruneRequest, run Run) (Run, error) {
 	unused, err := parseMaxUnused(q.MaxUnused)
 	if err != nil {
 		return Run{}, err
@@ -56,7 +56,8 @@ func (s *Service) prune(by string, q PruneRequest, slot time.Time) (Run, error) 
 		return Run{}, err
 	}
 	clash := func(r Run) bool { return r.Kind == KindPrune && r.Repository == v.name }
-	run, err := s.start(c, by, Run{Kind: KindPrune, Repository: v.name, DryRun: q.DryRun, Scheduled: slot}, clash, func(ctx context.Context, r *runner) error {
+	run.Kind, run.Repository, run.DryRun = KindPrune, v.name, q.DryRun
+	run, err = s.start(c, by, run, clash, func(ctx context.Context, r *runner) error {
 		return pruneRun{repositoryRun{r, v}, q}.do(ctx, unused)
 	})
 	if err == nil {

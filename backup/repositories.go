@@ -16,7 +16,7 @@ type RepositoryStatus struct {
 	LastCheck *Run `json:"last_check,omitempty"`
 	// Alarms are what the last run that looked found removed by others, or added to the keys; see Sight.
 	Alarms []string `json:"alarms,omitempty"`
-	// Planned are the check and the prune that have a schedule.
+	// Planned are the check and the prune that happen by themselves.
 	Planned []Planned `json:"planned,omitempty"`
 	// Snapshots is how many there are, of all jobs and hosts, as the last run that looked left it; nil when none has looked.
 	Snapshots *int `json:"snapshots,omitempty"`

@@ -184,22 +184,3 @@ func (x *scheduler) note(c *setup, plans []plan, runs []Run, now time.Time) {
 	defer x.mu.Unlock()
 	x.key, x.marks, x.saved = key, next, saved
 }
-
-// follow applies retention after a good backup. Neither a failed nor a suspect one ever costs a snapshot.
-func (s *Service) follow(run Run) {
-	defer s.automatic().poke()
-	if run.Kind != KindBackup || run.State != StateOK {
-		return
-	}
-	c, err := s.current()
-	if err != nil || !c.Automatic {
-		return
-	}
-	j, err := c.job(run.Job)
-	if err != nil || j.Retention == nil || j.Retention.Manual {
-		return
-	}
-	if _, err := s.forget(byRetention, ForgetRequest{Job: j.Name}, true); err != nil && !errors.Is(err, ErrClosed) {
-		s.log.logger().Warn("retention does not follow this backup", "job", j.Name, "run", run.ID, "error", err)
-	}
-}
