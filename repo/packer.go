@@ -31,11 +31,16 @@ type packSink struct {
 
 // openPack is a pack in the making.
 type openPack struct {
-	buf     []byte // blobs so far; capacity is the pack's final size at the most
+	buf     []byte // blobs so far
+	limit   int    // the pack's final size at the most, in bytes
 	blobs   []packedBlob
 	header  int            // headerLength(blobs)
 	sealing sync.WaitGroup // workers that write into buf
 }
+
+// smallPack is what a pack buffer holds at first, in bytes. Most backups of what changed little store less: they need not
+// pay for the memory of a full pack.
+const smallPack = 512 << 10
 
 func newPacker(sink packSink, size, buffers int) *packer {
 	p := &packer{packSink: sink, size: size, free: make(chan []byte, buffers)}
@@ -48,7 +53,22 @@ func newPacker(sink packSink, size, buffers int) *packer {
 // fits reports whether n more bytes of blob leave room for the header, and the pack has no more blobs than one header
 // and one index file can list.
 func (o *openPack) fits(n int) bool {
-	return len(o.buf)+n+o.header+compressedEntry <= cap(o.buf) && len(o.blobs) < indexFileBlobs
+	return len(o.buf)+n+o.header+compressedEntry <= o.limit && len(o.blobs) < indexFileBlobs
+}
+
+// grow makes room in buf for n more bytes of blob and their header: a small buffer is exchanged for one of the full size,
+// when nobody seals into it any more. Whoever seals waits for no lock of the packer.
+func (o *openPack) grow(n int) {
+	need := len(o.buf) + n + o.header + compressedEntry
+	if need <= cap(o.buf) {
+		return
+	}
+	o.sealing.Wait()
+	size := o.limit
+	if need <= smallPack {
+		size = min(smallPack, o.limit)
+	}
+	o.buf = append(make([]byte, 0, size), o.buf...)
 }
 
 // seal encrypts payload (a blob, compressed when b.Uncompressed > 0) into the open pack, and sets where it lies. done
@@ -74,13 +94,15 @@ func (p *packer) reserve(b *packedBlob) (*openPack, []byte, error) {
 		p.open = nil
 	}
 	if p.open == nil {
-		buf, err := p.buffer(n + headerLength(nil) + compressedEntry)
+		buf, err := p.buffer()
 		if err != nil {
 			return nil, nil, err
 		}
-		p.open = &openPack{buf: buf, header: headerLength(nil)}
+		limit := max(p.size, n+headerLength(nil)+compressedEntry) // a tree can be larger than a pack
+		p.open = &openPack{buf: buf, limit: limit, header: headerLength(nil)}
 	}
 	o := p.open
+	o.grow(n)
 	b.Offset = uint32(len(o.buf))
 	o.blobs = append(o.blobs, *b)
 	o.header += b.entryLength()
@@ -89,13 +111,10 @@ func (p *packer) reserve(b *packedBlob) (*openPack, []byte, error) {
 	return o, o.buf[b.Offset:len(o.buf):len(o.buf)], nil
 }
 
-// buffer waits for a pack buffer; one that holds at least n bytes, for a tree larger than a pack.
-func (p *packer) buffer(n int) ([]byte, error) {
+// buffer waits for a pack buffer.
+func (p *packer) buffer() ([]byte, error) {
 	select {
 	case buf := <-p.free:
-		if n = max(n, p.size); cap(buf) < n {
-			buf = make([]byte, 0, n)
-		}
 		return buf[:0], nil
 	case <-p.ctx.Done():
 		return nil, context.Cause(p.ctx)
