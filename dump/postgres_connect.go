@@ -37,12 +37,19 @@ func newPgDatabase(dsn string) (*pgDatabase, error) {
 	if err != nil {
 		return nil, err
 	}
+	service, serviceFile, err := withService(words)
+	if err != nil {
+		return nil, err
+	}
 	password := words["password"]
 	delete(words, "password")
 	ours := maps.Clone(words)
 	maps.DeleteFunc(ours, func(word, _ string) bool { return !slices.Contains(sharedWords, word) })
 	if ours["host"] == "" && words["hostaddr"] != "" {
 		ours["host"] = words["hostaddr"]
+	}
+	if service != "" { // it would look for that itself, when the environment names one, but not everywhere
+		ours["service"], ours["servicefile"] = service, serviceFile
 	}
 	conf, err := pgconn.ParseConfig(joinKeywords(ours)) // without the password: its errors quote
 	if err != nil {
@@ -77,12 +84,15 @@ func (db *pgDatabase) conninfo(name string) string {
 	return joinKeywords(words)
 }
 
+// hiddenVariables are secret, or have been looked at already.
+var hiddenVariables = []string{"PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD", "PGSERVICE", "PGSERVICEFILE"}
+
 // program is one of PostgreSQL's, with libpq's environment variables of ours that hold no secret.
 func (db *pgDatabase) program(path string, password *os.File, args ...string) program {
 	env := environ("PGPASSFILE=/dev/fd/3")
 	for _, kv := range os.Environ() {
 		key, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(key, "PG") && !slices.Contains([]string{"PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD"}, key) {
+		if strings.HasPrefix(key, "PG") && !slices.Contains(hiddenVariables, key) {
 			env = append(env, kv)
 		}
 	}
@@ -188,6 +198,8 @@ var hints = []struct{ words, way string }{
 	{"permission denied to create database", "let the user create databases: ALTER ROLE … CREATEDB"},
 	{`role "`, "create the roles first; pg_dumpall --globals-only on the old server shows them"},
 	{"unsupported version", "the dump was made by a newer pg_dump: install a postgresql-client as new"},
+	{"LOCK TABLE", "somebody holds a lock on the table, see pg_locks: wait for them, or set a longer lock_timeout"},
+	{"no matching", "correct `tables` or `schemas`: each pattern must match something"},
 	{"out of shared memory", "raise max_locks_per_transaction on the server"},
 	{"invalid locale name", "install the locale on the server's machine and restart the server"},
 	{"invalid LC_COLLATE locale name", "install the locale on the server's machine and restart the server"},

@@ -37,14 +37,22 @@ func parseDSN(text string) (map[string]string, error) {
 		return nil, fmt.Errorf("dsn: %w", err)
 	}
 	for word := range words {
-		if word == "sslpassword" {
-			return nil, errors.New("dsn: sslpassword is not supported yet: use a key without a passphrase that only we can read")
-		}
-		if !slices.Contains(sharedWords, word) && !slices.Contains(programWords, word) {
-			return nil, fmt.Errorf("dsn: PostgreSQL's programs do not know the parameter '%s'; leave it out", word)
+		if err := checkWord(word); err != nil {
+			return nil, fmt.Errorf("dsn: %w", err)
 		}
 	}
 	return words, nil
+}
+
+// checkWord refuses what the programs would not understand.
+func checkWord(word string) error {
+	if word == "sslpassword" {
+		return errors.New("sslpassword is not supported yet: use a key without a passphrase that only we can read")
+	}
+	if !slices.Contains(sharedWords, word) && !slices.Contains(programWords, word) {
+		return fmt.Errorf("PostgreSQL's programs do not know the parameter '%s'; leave it out", word)
+	}
+	return nil
 }
 
 func parsePostgresURL(scheme, text string) (map[string]string, error) {

@@ -18,7 +18,38 @@ func TestPostgresGrammar(t *testing.T) {
 		{text: "postgres {\n dsn a=b\n dsn c=d\n}", err: "dsn already specified"},
 		{text: "postgres x", err: "wrong argument count"},
 		{text: "postgres {\n schema public\n}", err: "unrecognized subdirective 'schema'"},
+		{text: "postgres {\n dsn service=prod\n all_databases\n exclude_databases test* tmp\n globals off\n format plain\n lock_timeout 30s\n programs /opt/pg/bin\n}",
+			json: `{"dsn":"service=prod","all_databases":true,"exclude_databases":["test*","tmp"],"globals":false,"format":"plain","lock_timeout":30000000000,"programs":"/opt/pg/bin"}`},
+		{text: "postgres {\n dsn a=b\n globals\n schemas a b\n schemas c\n tables d\n exclude_schemas e\n exclude_tables f g\n exclude_table_data h\n}",
+			json: `{"dsn":"a=b","globals":true,"schemas":["a","b","c"],"tables":["d"],"exclude_schemas":["e"],"exclude_tables":["f","g"],"exclude_table_data":["h"]}`},
+		{text: "postgres {\n dsn a=b\n all_databases on\n}", err: "wrong argument count"},
+		{text: "postgres {\n dsn a=b\n globals on off\n}", err: "wrong argument count"},
+		{text: "postgres {\n dsn a=b\n globals maybe\n}", err: "bad globals value 'maybe'"},
+		{text: "postgres {\n dsn a=b\n globals\n globals\n}", err: "globals already specified"},
+		{text: "postgres {\n dsn a=b\n tables\n}", err: "wrong argument count"},
+		{text: "postgres {\n dsn a=b\n lock_timeout 0\n}", err: "bad lock_timeout value '0'"},
+		{text: "postgres {\n dsn a=b\n lock_timeout 1m\n lock_timeout 1m\n}", err: "lock_timeout already specified"},
 	})
+}
+
+func TestPostgresValidate(t *testing.T) {
+	for want, p := range map[string]*Postgres{
+		"missing its dsn":           {},
+		"bad format value 'tar'":    {DSN: "host=a", Format: "tar"},
+		"leave out all_databases":   {DSN: "host=a", AllDatabases: true, Tables: []string{"a"}},
+		"needs all_databases":       {DSN: "host=a", ExcludeDatabases: []string{"a"}},
+		"bad lock_timeout":          {DSN: "host=a", LockTimeout: -1},
+		"is not an absolute path":   {DSN: "host=a", Programs: "bin"},
+		"bad exclude_databases":     {DSN: "host=a", AllDatabases: true, ExcludeDatabases: []string{"[a"}},
+		"do not know the parameter": {DSN: "hots=a"},
+	} {
+		if err := provision(p); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if err := provision(&Postgres{DSN: "service=a", AllDatabases: true, ExcludeDatabases: []string{"a*"}, Format: formatPlain}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestParseDSN(t *testing.T) {

@@ -106,6 +106,12 @@ func TestPostgres(t *testing.T) {
 	t.Run("secrets", func(t *testing.T) { testPostgresSecrets(t, pg) })
 	t.Run("messages", func(t *testing.T) { testPostgresMessages(t, pg) })
 	t.Run("examined", func(t *testing.T) { testPostgresExamined(t, pg) })
+	t.Run("rows", func(t *testing.T) { testPostgresRows(t, pg) })
+	t.Run("selected", func(t *testing.T) { testPostgresSelected(t, pg) })
+	t.Run("all databases", func(t *testing.T) { testPostgresAll(t, pg) })
+	t.Run("locked", func(t *testing.T) { testPostgresLocked(t, pg) })
+	t.Run("service", func(t *testing.T) { testPostgresService(t, pg) })
+	t.Run("faulty scripts", func(t *testing.T) { testPostgresFaultyScripts(t, pg) })
 	t.Run("faulty programs", func(t *testing.T) { testPostgresFaultyPrograms(t, pg) })
 	t.Run("failed restores", func(t *testing.T) { testPostgresFailedRestores(t, pg) })
 	t.Run("server stops", func(t *testing.T) { testPostgresServerStops(t, pg) }) // the last one: it stays stopped

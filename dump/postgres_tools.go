@@ -7,11 +7,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // pgLayouts are where packages put the programs of each version: Debian's, and those of the project for Red Hat's.
 var pgLayouts = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"}
+
+// askTimeout bounds what is asked of programs about themselves.
+const askTimeout = 10 * time.Second
 
 // pgVersion is a version of PostgreSQL: 15.18, 9.6.24.
 type pgVersion struct {
@@ -39,10 +43,33 @@ type pgTools struct {
 	version       pgVersion
 }
 
+// beside is the path of another program of the same version.
+func (t pgTools) beside(name string) string { return filepath.Join(filepath.Dir(t.dump), name) }
+
+// check reads an archive to its end and prints it as a script.
+func (t pgTools) check() program {
+	var args []string
+	if t.version.major >= 12 { // those before print when nothing is said, and would take - for a name
+		args = []string{"--file=-"}
+	}
+	return program{path: t.restore, args: args, env: environ()}
+}
+
+// offers tells whether a program knows an option or a command: whether the help that it prints names it.
+func offers(ctx context.Context, path, help, word string) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	out, err := said(ctx, path, help)
+	return err == nil && strings.Contains(out, word)
+}
+
 // tools chooses the programs for a server: of those that are not older than it the oldest, because what a newer pg_dump
 // writes, the server's own pg_restore may not read; of these the last correction.
 func (p *Postgres) tools(ctx context.Context, server pgVersion) (pgTools, error) {
 	found := p.allTools(ctx)
+	if len(found) == 0 && p.Programs != "" {
+		return pgTools{}, fmt.Errorf("no pg_dump in %s says its version: correct `programs`, or leave it out", p.Programs)
+	}
 	if len(found) == 0 {
 		_, err := findProgram("pg_dump")
 		if err == nil {
@@ -79,15 +106,18 @@ func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
 	if p.layouts != nil {
 		layouts = p.layouts
 	}
+	if p.Programs != "" {
+		layouts = []string{p.Programs}
+	}
 	var paths []string
 	for _, layout := range layouts {
 		more, _ := filepath.Glob(filepath.Join(layout, "pg_dump"))
 		paths = append(paths, more...)
 	}
-	if path, err := exec.LookPath("pg_dump"); err == nil {
+	if path, err := exec.LookPath("pg_dump"); err == nil && p.Programs == "" {
 		paths = append(paths, path)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	for _, path := range paths {
 		line, err := firstLine(ctx, path, "--version")

@@ -58,11 +58,14 @@ func (p *Postgres) verifyArchive(ctx context.Context, in io.Reader, t *backup.Ta
 		_, err := findProgram("pg_restore")
 		return backup.Facts{}, errors.Join(errors.New("only pg_restore can tell whether an archive is whole"), err)
 	}
-	check := program{path: newest.restore, args: []string{"--file=/dev/null"}, env: environ()}
-	if _, err := check.run(ctx, t, in, io.Discard); err != nil {
+	watch := newScriptWatch(scriptMarks[0].end)
+	if _, err := newest.check().run(ctx, t, in, watch); err != nil {
 		return backup.Facts{}, err
 	}
-	return backup.Facts{Checked: "archive read to its end by pg_restore " + newest.version.text}, nil
+	if err := watch.whole(); err != nil {
+		return backup.Facts{}, err
+	}
+	return backup.Facts{Checked: "archive read to its end by pg_restore " + newest.version.text, Rows: watch.rows}, nil
 }
 
 // What pg_dump writes into a tar first and last, and how a tar ends.
@@ -103,17 +106,14 @@ func verifyTar(ctx context.Context, in io.Reader) (backup.Facts, error) {
 }
 
 func verifyScript(ctx context.Context, in io.Reader, end string) (backup.Facts, error) {
-	tail := &tailWriter{keep: scriptTail}
-	if _, err := io.Copy(tail, &contextReader{ctx, in}); err != nil {
+	watch := newScriptWatch(end)
+	if _, err := io.Copy(watch, &contextReader{ctx, in}); err != nil {
 		return backup.Facts{}, err
 	}
-	if !bytes.Contains(append(unixLines(tail.last), '\n'), []byte("\n"+end)) {
-		return backup.Facts{}, fmt.Errorf("the script is cut off: it does not end with the line %q", end[:len(end)-1])
+	if err := watch.whole(); err != nil {
+		return backup.Facts{}, err
 	}
-	return backup.Facts{
-		Checked: "script of pg_dump with its last line",
-		Notes:   []string{"it is a script, not an archive: it goes back with psql, not with pg_restore"},
-	}, nil
+	return backup.Facts{Checked: checkedScript, Rows: watch.rows}, nil
 }
 
 // unixLines takes away the carriage returns of a dump that was made on Windows.

@@ -1,0 +1,152 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// Dump runs pg_dump, and pg_restore beside it; or pg_dumpall for what belongs to no database.
+func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *backup.Task) (backup.Facts, error) {
+	db, err := p.database(part)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	if p.meaning(part).globals {
+		return p.dumpGlobals(ctx, db, w, t)
+	}
+	server, err := db.server(ctx)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	tools, err := p.tools(ctx, server)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	password, err := db.passwordFile()
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	defer password.Close()
+	facts := backup.Facts{
+		Engine: "PostgreSQL " + server.text,
+		Tool:   "pg_dump " + tools.version.text,
+		Source: fmt.Sprintf("database %s on %s", db.name, db.place),
+	}
+	watch := newScriptWatch(scriptMarks[0].end)
+	if p.Format == formatPlain {
+		dump := db.program(tools.dump, password, append(p.dumpArgs(db, "plain"), restrictArgs(ctx, tools.dump, db)...)...)
+		err = dumpScript(ctx, t, dump, w, watch)
+		facts.Checked = checkedScript
+	} else {
+		dump := db.program(tools.dump, password, p.dumpArgs(db, "custom")...)
+		err = dumpChecked(ctx, t, dump, tools.check(), w, watch)
+		facts.Checked = "archive read to its end by pg_restore " + tools.version.text
+	}
+	if err != nil {
+		return backup.Facts{}, db.explain("dump", err)
+	}
+	facts.Rows = watch.rows
+	return facts, nil
+}
+
+// dumpArgs are those of pg_dump.
+func (p *Postgres) dumpArgs(db *pgDatabase, format string) []string {
+	args := []string{"--format=" + format, "--compress=0", "--no-password",
+		"--lock-wait-timeout=" + strconv.FormatInt(p.lockTimeout().Milliseconds(), 10)}
+	if len(p.Schemas)+len(p.Tables) > 0 {
+		args = append(args, "--strict-names") // else a name with a typing error would go missing silently
+	}
+	for _, option := range []struct {
+		name     string
+		patterns []string
+	}{
+		{"--schema=", p.Schemas}, {"--table=", p.Tables}, {"--exclude-schema=", p.ExcludeSchemas},
+		{"--exclude-table=", p.ExcludeTables}, {"--exclude-table-data=", p.ExcludeTableData},
+	} {
+		for _, pattern := range option.patterns {
+			args = append(args, option.name+pattern)
+		}
+	}
+	return append(args, "--dbname="+db.conninfo(db.name))
+}
+
+// dumpScript gives the script that a program prints to w, and looks at it as it passes by.
+func dumpScript(ctx context.Context, t *backup.Task, dump program, w io.Writer, watch *scriptWatch) error {
+	if _, err := dump.run(ctx, t, nil, &teeWriter{w: w, tee: watch}); err != nil {
+		return err
+	}
+	return watch.whole()
+}
+
+// dumpChecked gives the output of one program to w and to another one that checks it. The error is nil only if both
+// ended well and both took all of it.
+//
+// What the check prints, the archive as a script, goes to watch.
+func dumpChecked(ctx context.Context, t *backup.Task, dump, check program, w io.Writer, watch *scriptWatch) error {
+	theirs, tee, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	enlarge(tee)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	checked := make(chan error, 1)
+	go func() {
+		_, err := check.run(ctx, t, theirs, watch)
+		if err != nil {
+			fail(err) // ends the dump: it is worth nothing
+		}
+		checked <- err
+	}()
+	out := &teeWriter{w: w, tee: tee}
+	_, err = dump.run(ctx, t, nil, out)
+	if err != nil {
+		fail(err) // ends the check
+	}
+	tee.Close()
+	checkErr := <-checked
+	switch {
+	case out.refused && checkErr == nil:
+		return errors.New("pg_restore ended well, but before it had read the whole archive")
+	case checkErr != nil && (err == nil || out.refused || errors.Is(err, checkErr)):
+		return fmt.Errorf("the archive is not whole: %w", checkErr)
+	}
+	if err != nil {
+		return err
+	}
+	return watch.whole()
+}
+
+// teeWriter gives what it reads to tee and to w, straight into w's own buffers where w can read.
+type teeWriter struct {
+	w       io.Writer
+	tee     io.Writer
+	refused bool // by tee
+}
+
+func (t *teeWriter) ReadFrom(r io.Reader) (int64, error) {
+	return io.CopyBuffer(t.w, io.TeeReader(r, teeEnd{t}), make([]byte, copyBuffer))
+}
+
+func (t *teeWriter) Write(p []byte) (int, error) {
+	if n, err := (teeEnd{t}).Write(p); err != nil {
+		return n, err
+	}
+	return t.w.Write(p)
+}
+
+type teeEnd struct{ *teeWriter }
+
+func (t teeEnd) Write(p []byte) (int, error) {
+	n, err := t.tee.Write(p)
+	if err != nil {
+		t.refused = true
+	}
+	return n, err
+}
