@@ -81,13 +81,13 @@ func startError(p program, err error) error {
 
 // firstLine runs a program that prints little and soon, like --version, and returns its first line.
 func firstLine(ctx context.Context, path string, args ...string) (string, error) {
-	out, err := said(ctx, path, args...)
+	out, err := printed(ctx, path, args...)
 	line, _, _ := strings.Cut(out, "\n")
 	return line, err
 }
 
-// said runs a program that prints little and soon, and returns what that is. When ctx ends, all of its group does.
-func said(ctx context.Context, path string, args ...string) (string, error) {
+// printed runs a program that prints little and soon, and returns what that is. When ctx ends, all of its group does.
+func printed(ctx context.Context, path string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = environ(), "/", defaultGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no death signal: this thread may end before the program does

@@ -59,7 +59,7 @@ func (t pgTools) check() program {
 func offers(ctx context.Context, path, help, word string) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	out, err := said(ctx, path, help)
+	out, err := printed(ctx, path, help)
 	return err == nil && strings.Contains(out, word)
 }
 
