@@ -1,9 +1,6 @@
 package caddybackup
 
 import (
-	"context"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -59,109 +56,4 @@ func (p *pooled) startCounting(jobs []backup.Job) {
 			c.WithLabelValues(j.Name)
 		}
 	}
-}
-
-// gauges are asked of the Service at every look, which has them from the history: so they are right after a restart, and of
-// a job that is gone there are none.
-type gauges struct{ *App }
-
-var (
-	lastSuccess  = gauge("last_success_timestamp_seconds", "When the last good backup ended; 0 if there is none.", jobLabel)
-	lastAttempt  = gauge("last_attempt_timestamp_seconds", "When the last backup ended, however it did; 0 if there is none.", jobLabel)
-	lastOK       = gauge("last_ok", "1 if the last backup is good, else 0.", jobLabel)
-	lastDuration = gauge("last_duration_seconds", "How long the last backup took.", jobLabel)
-	lastRead     = gauge("last_read_bytes", "Bytes that the last backup read from its sources.", jobLabel)
-	lastNew      = gauge("last_new_bytes", "Of these, not in the repository before.", jobLabel)
-	lastStored   = gauge("last_stored_bytes", "What the new ones take in the repository.", jobLabel)
-	running      = gauge("running", "1 while a backup goes on or waits for its turn, else 0.", jobLabel)
-	enabled      = gauge("enabled", "0 of a job that is off, else 1.", jobLabel)
-	snapshots    = gauge("snapshots", "Snapshots in the repository, of all jobs and hosts, as the last run left it that looked.", "repository")
-	alarms       = gauge("alarms", "What others removed from the repository, or added to its keys, and nobody has accepted.", "repository")
-	failing      = gauge("notifier_failing", "1 if the last attempt to tell the notifier something failed, else 0.", "notifier")
-	waiting      = gauge("notifier_waiting", "Notifications that the notifier has not taken yet.", "notifier")
-	healthy      = gauge("healthy", "1 if health says that all is well, else 0.")
-)
-
-func gauge(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName("caddy", "backup", name), help, labels, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lastSuccess, lastAttempt, lastOK, lastDuration, lastRead, lastNew, lastStored, running,
-		enabled, snapshots, alarms, failing, waiting, healthy} {
-		to <- d
-	}
-}
-
-// Collect implements prometheus.Collector. Without a Service, or one that is closed, there is nothing to tell.
-func (g gauges) Collect(to chan<- prometheus.Metric) {
-	if g.service == nil {
-		return
-	}
-	ctx := context.Background()
-	set := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	jobs, err := g.Service().Jobs(ctx)
-	if err != nil {
-		return
-	}
-	for _, j := range jobs {
-		collectJob(set, j)
-	}
-	repositories, err := g.Service().Repositories(ctx)
-	if err != nil {
-		return
-	}
-	for _, r := range repositories {
-		set(alarms, float64(len(r.Alarms)), r.Name)
-		if r.Snapshots != nil {
-			set(snapshots, float64(*r.Snapshots), r.Name)
-		}
-	}
-	notifiers, err := g.Service().Notifiers(ctx)
-	if err != nil {
-		return
-	}
-	for _, n := range notifiers {
-		set(failing, truth(!n.FailingSince.IsZero()), n.Name)
-		set(waiting, float64(n.Waiting), n.Name)
-	}
-	set(healthy, truth(g.Service().Health(ctx).OK))
-}
-
-func collectJob(set func(*prometheus.Desc, float64, ...string), j backup.JobStatus) {
-	set(enabled, truth(j.Enabled), j.Name)
-	set(running, truth(j.Running != nil), j.Name)
-	set(lastSuccess, seconds(j.LastGood), j.Name)
-	r := j.LastRun
-	if r == nil {
-		set(lastAttempt, 0, j.Name)
-		set(lastOK, 0, j.Name)
-		return
-	}
-	set(lastAttempt, seconds(r.Ended), j.Name)
-	set(lastOK, truth(r.State == backup.StateOK), j.Name)
-	if !r.Started.IsZero() {
-		set(lastDuration, r.Ended.Sub(r.Started).Seconds(), j.Name)
-	}
-	set(lastRead, float64(r.Progress.Bytes), j.Name)
-	set(lastNew, float64(r.Progress.New), j.Name)
-	set(lastStored, float64(r.Progress.Stored), j.Name)
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// seconds is a Unix time, and 0 of none.
-func seconds(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMilli()) / 1000
 }

@@ -66,7 +66,10 @@ func (b *backupRun) prepare(ctx context.Context, write func(context.Context) err
 	if b.writer, err = b.repo.NewWriter(lock); err != nil {
 		return because(lock.Context(), b.vault.explain(err))
 	}
-	defer b.writer.Abort()
+	defer func() {
+		b.writer.Abort()
+		b.leavesPacks(b.writer.Stats().PackBytes)
+	}()
 	return because(lock.Context(), write(lock.Context()))
 }
 
@@ -188,6 +191,7 @@ func (b *backupRun) store(ctx context.Context, tags ...string) (repo.Snapshot, e
 	if err != nil {
 		return s, b.vault.explain(err)
 	}
+	b.leavesSnapshots(1, s)
 	b.vault.made(context.WithoutCancel(b.ctx), b.setup, b.seen, s)
 	return s, nil
 }

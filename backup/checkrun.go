@@ -37,6 +37,7 @@ func (c checkRun) do(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.leavesPacks(report.PackBytes)
 		c.vault.checked(ctx, c.setup, r, report)
 		if c.run.ReadData {
 			reads.update(report, c.service.now())

@@ -114,4 +114,7 @@ func (f forgetRun) removed(gone []repo.Snapshot, why func(repo.Snapshot) []strin
 		}
 	}
 	f.update(func(run *Run) { run.Removed = list })
+	if !f.run.DryRun {
+		f.leavesSnapshots(-1, gone...)
+	}
 }

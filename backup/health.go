@@ -63,10 +63,8 @@ func diagnose(c *setup, runs []Run, now time.Time) Health {
 
 // alarms is what the newest of runs, from new to old, that looked into a repository was alarmed by.
 func alarms(runs []Run, repository string) []string {
-	for _, r := range runs {
-		if r.Repository == repository && r.Seen != nil {
-			return r.Seen.Alarms
-		}
+	if seen := lastSight(runs, repository); seen != nil {
+		return seen.Alarms
 	}
 	return nil
 }

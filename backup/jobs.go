@@ -18,7 +18,11 @@ type JobStatus struct {
 	Running    *Run           `json:"running,omitempty"`
 	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
 	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
-	Retention  *Retention     `json:"retention,omitempty"`
+	Bad        int            `json:"bad_runs,omitempty"` // how many since then failed, were suspect, or interrupted
+	// Snapshots is how many there are of it, of this host, as the last run that looked left them; nil when none has looked.
+	Snapshots *int `json:"snapshots,omitempty"`
+
+	Retention *Retention `json:"retention,omitempty"`
 
 	Schedule     Schedule  `json:"schedule,omitzero"`
 	Zone         string    `json:"timezone,omitempty"`     // of the schedule
@@ -82,6 +86,13 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 			status.LastGood, good = run.Ended, &run
 			break
 		}
+		if run.State == StateFailed || run.State == StateSuspect || run.State == StateInterrupted {
+			status.Bad++
+		}
+	}
+	if seen := lastSight(runs, r.Name); seen != nil {
+		n := seen.Jobs[j.Name]
+		status.Snapshots = &n
 	}
 	s.planJob(c, j, runs, good, &status)
 	return status

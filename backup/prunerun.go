@@ -91,6 +91,7 @@ func (p pruneRun) do(ctx context.Context, unused float64) error {
 		p.vault.indexed.Store(false) // whatever it got to
 		if report != nil {
 			p.update(func(run *Run) { run.Prune, run.Summary = report, pruneSummary(report) })
+			p.leavesPacks(report.PackBytes)
 		}
 		return err
 	})

@@ -20,6 +20,9 @@ type RepositoryStatus struct {
 	Planned []Planned `json:"planned,omitempty"`
 	// Snapshots is how many there are, of all jobs and hosts, as the last run that looked left it; nil when none has looked.
 	Snapshots *int `json:"snapshots,omitempty"`
+	// PackBytes is what all packs take, as the last run left it that listed them; nil when none has.
+	PackBytes *int64 `json:"pack_bytes,omitempty"`
+	LastPrune *Run   `json:"last_prune,omitempty"`
 }
 
 // Repositories lists the repositories.
@@ -55,26 +58,11 @@ func (s *Service) repositoryStatus(ctx context.Context, c *setup, r RepositoryCo
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
 	status.Planned = s.planRepository(c, r, runs)
-	status.Alarms, status.Snapshots = alarms(runs, r.Name), snapshotsLeft(runs, r.Name)
-	return status, nil
-}
-
-// snapshotsLeft counts what the newest of runs, from new to old, that looked into a repository left there.
-func snapshotsLeft(runs []Run, repository string) *int {
-	for _, r := range runs {
-		if r.Repository != repository || r.Seen == nil {
-			continue
-		}
-		n := r.Seen.Snapshots
-		if r.Kind == KindBackup && r.Snapshot != "" {
-			n++
-		}
-		if !r.DryRun {
-			n -= len(r.Removed)
-		}
-		return &n
+	status.LastPrune = lastEnded(runs, KindPrune, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
+	if seen := lastSight(runs, r.Name); seen != nil {
+		status.Alarms, status.Snapshots, status.PackBytes = seen.Alarms, &seen.Snapshots, seen.PackBytes
 	}
-	return nil
+	return status, nil
 }
 
 // InitRepository creates a repository. repo.ErrExists when it is there. One that was there and is gone is forgotten.

@@ -36,7 +36,7 @@ type Run struct {
 	DryRun     bool              `json:"dry_run,omitempty"`          // nothing was changed
 	Removed    []RemovedSnapshot `json:"removed,omitempty"`          // of a forget
 	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune
-	Seen       *Sight            `json:"seen,omitempty"`             // what lay in the repository, if the run looked; never changed
+	Seen       *Sight            `json:"seen,omitempty"`             // what it left in the repository, if it looked; never changed
 	Log        []LogLine         `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }
 

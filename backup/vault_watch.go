@@ -11,12 +11,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// Sight is what a run saw when it looked at what is in the repository.
-type Sight struct {
-	Snapshots int      `json:"snapshots"`
-	Alarms    []string `json:"alarms,omitempty"` // what others removed, or added to the keys, since it was accepted last
-}
-
 // sight is the same with everything that a decision needs.
 type sight struct {
 	snapshots []repo.Snapshot // newest first, those that can be read
@@ -85,7 +79,7 @@ func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool)
 	if accept {
 		now.alarms = nil
 	}
-	run.update(func(x *Run) { x.Seen = &Sight{len(now.snapshots), now.alarms} })
+	run.update(func(x *Run) { x.Seen = now.tell(run.setup.Host) })
 	v.remember(ctx, run.setup, now.before.ID, func(m *memory) {
 		if at := v.service.now().UTC(); accept || at.After(m.Seen) {
 			m.Seen = at // back in time it goes only by somebody's word that the clock was wrong

@@ -46,6 +46,7 @@ type CheckReport struct {
 	Blobs     int       `json:"blobs"`
 	Bytes     int64     `json:"bytes"`      // size of all indexed packs
 	BytesRead int64     `json:"bytes_read"` // read of packs as a whole
+	PackBytes int64     `json:"pack_bytes"` // size of all packs, those in no index included
 	Problems  []Problem `json:"problems"`
 
 	// DamagedPacks are indexed packs that are missing, or hold other bytes than they should, as far as they were read.
@@ -197,6 +198,7 @@ func (c *checker) packs(ctx context.Context) error {
 	if c.sizes, err = c.repo.listPacks(ctx); err != nil {
 		return err
 	}
+	c.report.PackBytes = sumSizes(c.sizes)
 	c.listed = map[ID][]packedBlob{}
 	indexed := c.repo.index.packs()
 	for id, blobs := range indexed {

@@ -74,8 +74,9 @@ type PruneReport struct {
 	BytesFreed      int64 `json:"bytes_freed"`       // by which all packs got smaller; negative when a prune was cut short while it copied
 	BytesLeftUnused int64 `json:"bytes_left_unused"` // unused and duplicate, in packs that stay
 
-	IndexFilesWritten int `json:"index_files_written"`
-	IndexFilesDeleted int `json:"index_files_deleted"`
+	PackBytes         int64 `json:"pack_bytes"` // of all packs, those in no index included: as they are now
+	IndexFilesWritten int   `json:"index_files_written"`
+	IndexFilesDeleted int   `json:"index_files_deleted"`
 
 	Notes []string `json:"notes"` // what people should know, in sentences
 }
@@ -102,10 +103,13 @@ func (r *Repository) Prune(ctx context.Context, lock *Lock, o PruneOptions) (*Pr
 	if err := p.makePlan(ctx); err != nil {
 		return nil, fmt.Errorf("cannot prune the repository%s; nothing was deleted: %w%s", r.at(), err, wayOut(err))
 	}
+	p.report.PackBytes = p.found
 	if o.DryRun {
 		return p.report, nil
 	}
-	if err := p.execute(ctx); err != nil {
+	err = p.execute(ctx)
+	p.report.PackBytes = p.found - p.report.BytesFreed
+	if err != nil {
 		return p.report, fmt.Errorf("pruning the repository%s was cut short; nothing that is needed was deleted, and the next prune goes on: %w%s",
 			r.at(), err, wayOut(err))
 	}
@@ -130,6 +134,7 @@ type pruner struct {
 
 	catalog  *catalog
 	sizes    []int64 // of the packs in the storage, by number; -1 for missing ones
+	found    int64   // bytes of all packs in the storage
 	orphans  []orphan
 	packs    []packState
 	verdicts []verdict
@@ -192,6 +197,7 @@ func (p *pruner) list(ctx context.Context) error {
 		p.sizes[n] = -1
 	}
 	return p.repo.eachPack(ctx, func(id ID, f FileInfo) {
+		p.found += f.Size
 		n, indexed := p.catalog.numbers[id]
 		switch {
 		case indexed:

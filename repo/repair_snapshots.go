@@ -165,11 +165,11 @@ func (x *snapshotsRepair) requireIndex(ctx context.Context) error {
 	if err := r.LoadIndex(ctx); err != nil {
 		return err
 	}
-	missing, err := r.missingPacks(ctx)
+	sizes, err := r.listPacks(ctx)
 	if err != nil {
 		return err
 	}
-	indexed := r.index.packEnds()
+	missing, indexed := r.missingPacks(ctx, sizes), r.index.packEnds()
 	for id := range missing {
 		if _, listed := indexed[id]; listed {
 			return fmt.Errorf("%w: it lists %d packs that are missing or damaged; repair it first", ErrIndex, len(missing))

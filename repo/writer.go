@@ -28,6 +28,7 @@ type Writer struct {
 	root   *Dir
 
 	missing map[ID]bool // indexed packs that are not there, or damaged; never changed
+	found   int64       // bytes of all packs that were there when it began
 	stats   writerStats
 
 	budget  *semaphore.Weighted // bytes of chunks between cutter and packer
@@ -80,12 +81,12 @@ func (r *Repository) NewWriter(lock *Lock) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chunker_polynomial: %w: %w", ErrDamaged, err)
 	}
-	missing, err := r.missingPacks(lock.Context())
+	sizes, err := r.listPacks(lock.Context())
 	if err != nil {
 		return nil, err
 	}
 	w := &Writer{
-		repo: r, lock: lock, table: table, missing: missing, start: r.opt.Now(), indexed: r.opt.Now(),
+		repo: r, lock: lock, table: table, missing: r.missingPacks(lock.Context(), sizes), found: sumSizes(sizes), start: r.opt.Now(), indexed: r.opt.Now(),
 		budget:    semaphore.NewWeighted(chunkBudget),
 		jobs:      make(chan job, r.opt.Cores),
 		seen:      map[blobKey]struct{}{},
@@ -113,6 +114,7 @@ type Stats struct {
 	BytesNew    int64 `json:"bytes_new"`    // plaintext that the repository did not have, trees included
 	BytesStored int64 `json:"bytes_stored"` // what it takes in packs, compressed and sealed
 	BlobsNew    int64 `json:"blobs_new"`    // data and trees
+	PackBytes   int64 `json:"pack_bytes"`   // of all packs of the repository: those found at the beginning, and BytesStored
 }
 
 // Stats may be called at any time.
@@ -120,7 +122,7 @@ func (w *Writer) Stats() Stats {
 	s := &w.stats
 	return Stats{
 		Files: s.files.Load(), Folders: s.folders.Load(), BytesRead: s.read.Load(), BytesNew: s.added.Load(),
-		BytesStored: s.stored.Load(), BlobsNew: s.dataBlobs.Load() + s.treeBlobs.Load(),
+		BytesStored: s.stored.Load(), BlobsNew: s.dataBlobs.Load() + s.treeBlobs.Load(), PackBytes: w.found + s.stored.Load(),
 	}
 }
 

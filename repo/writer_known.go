@@ -31,13 +31,9 @@ func (w *Writer) known(k blobKey) bool {
 	return false
 }
 
-// missingPacks lists the packs and finds those that the index counts on and that are gone, cut short, or known as
-// damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
-func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
-	sizes, err := r.listPacks(ctx)
-	if err != nil {
-		return nil, err
-	}
+// missingPacks finds the packs that the index counts on and that, by the sizes of those there are, are gone or cut short, or
+// that are known as damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
+func (r *Repository) missingPacks(ctx context.Context, sizes map[ID]int64) map[ID]bool {
 	missing := map[ID]bool{}
 	for id, end := range r.index.packEnds() {
 		if size, ok := sizes[id]; !ok || size < end {
@@ -53,7 +49,14 @@ func (r *Repository) missingPacks(ctx context.Context) (map[ID]bool, error) {
 		r.opt.Logger.WarnContext(ctx, "packs are missing or damaged; what this backup needs of them is stored again: "+
 			"run a check to learn which older snapshots suffer", "packs", len(missing), "location", r.opt.Location)
 	}
-	return missing, nil
+	return missing
+}
+
+func sumSizes(sizes map[ID]int64) (sum int64) {
+	for _, size := range sizes {
+		sum += size
+	}
+	return sum
 }
 
 // listPacks gives the sizes of all packs in the storage, in bytes.
