@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 func init() { caddy.RegisterModule(eventList{}) }
@@ -67,7 +70,7 @@ func awaitEvent(t *testing.T, run string) caddy.Event {
 func TestEventsAndMetrics(t *testing.T) {
 	w := newWorld(t)
 	site := freeAddress(t)
-	const bad = "job bad {\n\tsource out command sh -c \"echo half; exit 3\"\n}\n"
+	const bad = "job bad {\n\tsource out command sh -c \"echo half; exit 3\"\n\tschedule monthly\n}\n"
 	config := func(extra string) string {
 		caddyfile := w.config(extra, "http://"+site+" {\n\tbind 127.0.0.1\n\tmetrics /metrics\n}\n")
 		return "{\n\tevents {\n\t\ton backup_succeeded test_list\n\t\ton backup_failed test_list\n\t\ton backup_check_succeeded test_list\n\t}\n" + caddyfile[2:]
@@ -113,12 +116,26 @@ func TestEventsAndMetrics(t *testing.T) {
 		`caddy_backup_read_bytes_total\{backup_job="quick"\} [1-9][0-9]*`,
 		`caddy_backup_snapshots\{repository="default"\} 1`,
 		`caddy_backup_alarms\{repository="default"\} 0`,
+		`caddy_backup_repository_bytes\{repository="default"\} [1-9][0-9.e+]*`,
+		`caddy_backup_last_check_timestamp_seconds\{repository="default"\} 1\.[0-9]+e\+09`,
+		`caddy_backup_last_check_ok\{repository="default"\} 1`,
+		`caddy_backup_last_prune_timestamp_seconds\{repository="default"\} 0`,
+		`caddy_backup_last_prune_ok\{repository="default"\} 0`,
+		`caddy_backup_consecutive_failures\{backup_job="bad"\} 2`,
+		`caddy_backup_consecutive_failures\{backup_job="quick"\} 0`,
+		`caddy_backup_job_snapshots\{backup_job="quick"\} 1`,
+		`caddy_backup_job_snapshots\{backup_job="bad"\} 0`,
+		`caddy_backup_overdue\{backup_job="quick"\} 0`,
+		`caddy_backup_overdue\{backup_job="bad"\} 0`,
+		`caddy_backup_next_run_timestamp_seconds\{backup_job="bad"\} [1-9]\.[0-9]+e\+09`,
+		`caddy_backup_next_run_timestamp_seconds\{backup_job="quick"\} 0`,
 		`caddy_backup_healthy 0`,
 	} {
 		if !regexp.MustCompile("(?m)^" + want + "$").MatchString(shown) {
 			t.Errorf("the metrics do not have %s", want)
 		}
 	}
+	lint(t, shown)
 	w.mustLoad(config(""))
 	shown = body(t, "GET", "http://"+site+"/metrics", "", http.StatusOK)
 	if regexp.MustCompile(`(?m)^caddy_backup.*"bad"`).MatchString(shown) {
@@ -131,6 +148,23 @@ func TestEventsAndMetrics(t *testing.T) {
 		for _, line := range regexp.MustCompile(`(?m)^caddy_backup.*$`).FindAllString(shown, -1) {
 			fmt.Println(line)
 		}
+	}
+}
+
+// lint has Prometheus's own tool judge names, types and help of our metrics.
+func lint(t *testing.T, metrics string) {
+	t.Helper()
+	promtool := realtest.Need(t, "promtool")
+	var ours strings.Builder
+	for line := range strings.Lines(metrics) {
+		if strings.Contains(line, "caddy_backup_") {
+			ours.WriteString(line)
+		}
+	}
+	check := exec.Command(promtool, "check", "metrics")
+	check.Stdin = strings.NewReader(ours.String())
+	if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 }
 
