@@ -184,39 +184,54 @@ func (s *session) prune(ctx context.Context, q backup.PruneRequest) (backup.Run,
 }
 
 func keepCommand(name, short string, pin bool) *cobra.Command {
-	var job string
+	var job, note string
 	cmd := &cobra.Command{
 		Use:   name + " <snapshot>...",
 		Short: short,
 		Long: short + `. A pinned snapshot is removed by no retention and counted by no limit; it bears the
 tag "keep", which restic honours with forget --keep-tag keep.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
-			var runs []backup.Run
-			for _, name := range snapshots {
-				id, err := s.find(ctx, name, job)
-				if err != nil {
-					return err
-				}
-				run, err := s.Keep(ctx, backup.KeepRequest{Repository: s.repository, Snapshot: id, Keep: pin})
-				if err == nil {
-					run, err = s.follow(ctx, run)
-				}
-				if err != nil {
-					return err
-				}
-				if runs = append(runs, run); !s.json {
-					fmt.Fprintln(s.out, summary(run))
-				}
-			}
-			if s.json {
-				return s.printJSON(runs)
-			}
-			return nil
-		}),
 	}
 	addJobFlag(cmd, &job)
+	if pin {
+		cmd.Flags().StringVar(&note, "note", "", "Why, in a line; of one that is pinned it replaces the note, and an empty one removes it")
+	}
+	cmd.RunE = action(func(ctx context.Context, s *session, snapshots []string) error {
+		q := backup.KeepRequest{Repository: s.repository, Keep: pin}
+		if cmd.Flags().Changed("note") {
+			q.Note = &note
+		}
+		return s.retag(ctx, snapshots, job, func(id string) (backup.Run, error) {
+			q.Snapshot = id
+			return s.Keep(ctx, q)
+		})
+	})
 	return cmd
+}
+
+// retag starts a run for each of the snapshots that are named, and waits for it; it ends at the first that fails.
+func (s *session) retag(ctx context.Context, snapshots []string, job string, start func(id string) (backup.Run, error)) error {
+	var runs []backup.Run
+	for _, name := range snapshots {
+		id, err := s.find(ctx, name, job)
+		if err != nil {
+			return err
+		}
+		run, err := start(id)
+		if err == nil {
+			run, err = s.follow(ctx, run)
+		}
+		if err != nil {
+			return err
+		}
+		if runs = append(runs, run); !s.json {
+			fmt.Fprintln(s.out, summary(run))
+		}
+	}
+	if s.json {
+		return s.printJSON(runs)
+	}
+	return nil
 }
 
 func deleteCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,10 @@ func badges(x backup.Snapshot) string {
 		}
 	}
 	slices.Sort(marks)
-	return strings.Join(marks, ", ")
+	if x.Note != "" {
+		marks = append(marks, strconv.Quote(x.Note))
+	}
+	return printable(strings.Join(marks, ", "))
 }
 
 func showCommand() *cobra.Command {
@@ -115,6 +119,7 @@ func (s *session) printSnapshot(x backup.Snapshot) error {
 	field("Repository", x.Repository)
 	field("Paths", strings.Join(x.Paths, " "))
 	field("Tags", strings.Join(x.Tags, " "))
+	field("Note", x.Note)
 	field("Size", fmt.Sprintf("%s, %s new (%s stored)", size(x.Size), size(x.Added), size(x.Stored)))
 	if len(x.Parts) > 0 {
 		t.row()

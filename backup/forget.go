@@ -50,6 +50,7 @@ func (s *Service) Retention(ctx context.Context, job string) (RetentionReport, e
 		return RetentionReport{}, v.explain(err)
 	}
 	report := v.retain(c, j, seen.snapshots, now)
+	v.annotate(ctx, c, r, len(report.Snapshots), func(i int) *Snapshot { return &report.Snapshots[i].Snapshot })
 	if seen.keys, err = v.keyFiles(ctx); err != nil {
 		return RetentionReport{}, v.explain(err)
 	}

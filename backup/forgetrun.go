@@ -82,11 +82,12 @@ func (f forgetRun) remove(ctx context.Context, r *repo.Repository, lock *repo.Lo
 	gone, err := r.Forget(ctx, lock, ids)
 	isGone := func(s repo.Snapshot) bool { return slices.Contains(gone, s.ID) }
 	f.removed(slices.DeleteFunc(slices.Clone(going), func(s repo.Snapshot) bool { return !isGone(s) }), why)
-	unsure := slices.DeleteFunc(slices.Clone(going), isGone)
+	unsure, left := slices.DeleteFunc(slices.Clone(going), isGone), slices.DeleteFunc(slices.Clone(seen.snapshots), isGone)
 	f.vault.remember(context.WithoutCancel(ctx), f.setup, id, func(m *memory) {
-		m.take(slices.DeleteFunc(slices.Clone(seen.snapshots), isGone), seen.keys)
+		m.take(left, seen.keys)
 		m.Removing = stableIDs(unsure)
 	})
+	f.vault.sweepNotes(ctx, f.runner, id, seen, left)
 	if err != nil {
 		return fmt.Errorf("%d of %s deleted: %w", len(gone), were(len(going), "snapshot"), err)
 	}

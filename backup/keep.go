@@ -2,80 +2,73 @@ package backup
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // KeepRequest asks for a snapshot to be pinned, or to be no longer.
 type KeepRequest struct {
-	Repository string `json:"repository"`
-	Snapshot   string `json:"-"` // ID, stable ID, or a prefix of either
-	Keep       bool   `json:"-"`
+	Repository string  `json:"repository,omitempty"`
+	Snapshot   string  `json:"-"` // ID, stable ID, or a prefix of either
+	Keep       bool    `json:"-"`
+	Note       *string `json:"note,omitempty"` // why; one line. Of one that is pinned: nil leaves the note as it is, "" removes it
 }
 
 // Keep starts a run that pins a snapshot, so that no retention removes it and no limit counts it, or undoes that, and
-// returns at once. The snapshot gets a new ID, which the run tells; its stable ID stays. ErrInvalid, ErrNotFound.
+// returns at once. The snapshot gets a new ID, which the run tells; its stable ID stays. One that is pinned may be given
+// another note. ErrInvalid, ErrNotFound.
 func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, error) {
-	if q.Snapshot == "" || q.Snapshot == "latest" {
-		return Run{}, fmt.Errorf("%w: say which snapshot, by its ID", ErrInvalid)
+	if q.Note != nil {
+		note, err := checkNote(*q.Note)
+		if err != nil {
+			return Run{}, err
+		}
+		q.Note = &note
 	}
-	c, v, err := s.vault(q.Repository)
-	if err != nil {
-		return Run{}, err
-	}
-	r, err := v.open(ctx, c, createNever)
-	if err != nil {
-		return Run{}, err
-	}
-	found, err := r.FindSnapshot(ctx, q.Snapshot, repo.SnapshotFilter{})
-	if err != nil {
-		return Run{}, err
-	}
-	never := func(Run) bool { return false }
-	run := Run{Kind: KindKeep, Job: jobOf(found), Repository: v.name, Snapshot: found.ID.String()}
-	run, err = s.start(c, by, run, never, func(ctx context.Context, r *runner) error {
-		return keepRun{repositoryRun{r, v}}.do(ctx, found, q.Keep)
-	})
+	run, err := s.retag(ctx, by, KindKeep, q.Repository, q.Snapshot, func(r retagRun) decision { return keepRun{r, q}.decide })
 	if err == nil {
-		s.audit(by, "pin asked for", "repository", v.name, "snapshot", found.StableID().String(), "keep", q.Keep, "run", run.ID)
+		s.audit(by, "pin asked for", "repository", run.Repository, "snapshot", run.Snapshot, "keep", q.Keep, "run", run.ID)
 	}
 	return run, err
 }
 
-// keepRun changes the tag of a snapshot, under an exclusive lock: its file is replaced.
+// keepRun decides of the tag of a pinned snapshot, and of its note.
 type keepRun struct {
-	repositoryRun
+	retagRun
+	request KeepRequest
 }
 
-func (k keepRun) do(ctx context.Context, found repo.Snapshot, keep bool) error {
-	return k.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
-		seen, err := k.vault.look(ctx, k.runner, r, false)
-		if err != nil {
-			return err
-		}
-		files := editions(seen.snapshots, found) // its own may have been replaced meanwhile
-		if len(files) == 0 {
-			return fmt.Errorf("snapshot %s: %w", found.ID.Short(), repo.ErrNotFound)
-		}
-		s := files[slices.IndexFunc(files, func(s repo.Snapshot) bool { return !replaced(files, s) })]
-		tags := slices.DeleteFunc(slices.Clone(s.Tags), func(tag string) bool { return tag == tagKeep })
-		did := "is no longer pinned"
-		if keep {
-			tags, did = append(tags, tagKeep), "is pinned"
-		}
-		if pinned(s) == keep && len(files) == 1 {
-			did += " already"
-			if !keep {
-				did = "was not pinned"
-			}
-		} else if s, err = r.Retag(ctx, lock, s, tags); err != nil {
-			return err
-		}
-		k.update(func(run *Run) {
-			run.Snapshot, run.Summary = s.ID.String(), fmt.Sprintf("snapshot %s %s", s.ID.Short(), did)
-		})
-		return nil
-	})
+func (k keepRun) decide(ctx context.Context, repository string, s repo.Snapshot) (tags []string, did string, err error) {
+	switch {
+	case !k.request.Keep && !pinned(s):
+		return s.Tags, "was not pinned", nil
+	case !k.request.Keep:
+		return withoutTag(s, tagKeep), "is no longer pinned", nil
+	}
+	noted, err := k.note(ctx, repository, s.StableID())
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !pinned(s):
+		return append(withoutTag(s, tagKeep), tagKeep), "is pinned", nil
+	case noted:
+		return s.Tags, "is pinned, with another note", nil
+	}
+	return s.Tags, "is pinned already", nil
+}
+
+// note writes down why a snapshot is about to be pinned, and reports whether that is news. It comes before the tag: a note
+// of a snapshot that is not pinned is shown nowhere, and swept away.
+func (k keepRun) note(ctx context.Context, repository string, id repo.ID) (changed bool, err error) {
+	if k.request.Note == nil {
+		return false, nil
+	}
+	n, err := loadNotes(ctx, k.setup, repository)
+	if err != nil || n[id] == *k.request.Note {
+		return false, err
+	}
+	if err := n.write(id, *k.request.Note); err != nil {
+		return false, err
+	}
+	return true, n.save(ctx, k.setup, repository)
 }

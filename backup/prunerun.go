@@ -86,6 +86,7 @@ func (p pruneRun) do(ctx context.Context, unused float64) error {
 		}
 		if !p.run.DryRun {
 			p.sweep(ctx)
+			p.vault.sweepNotes(ctx, p.runner, r.Config().ID, seen, seen.snapshots)
 		}
 		report, err := r.Prune(ctx, lock, p.options(seen, unused))
 		p.vault.indexed.Store(false) // whatever it got to

@@ -109,9 +109,9 @@ func TestResticForgetsBesideUs(t *testing.T) {
 	for range 3 {
 		e.Backed(t, "shop")
 	}
-	requireState(t, keep(t, e, pinned.ID, true), backup.StateOK, "is pinned")
+	requireState(t, noted(t, e, pinned.ID, "before the upgrade"), backup.StateOK, "is pinned")
 	restic("forget", "--keep-last", "2", "--keep-tag", "keep", "--prune")
-	if left := ids(t, e); len(left) != 3 || must(e.Snapshot(t.Context(), "", pinned.ID, ""))(t).StableID != pinned.ID {
+	if left := ids(t, e); len(left) != 3 || must(e.Snapshot(t.Context(), "", pinned.ID, ""))(t).StableID != pinned.ID || noteOf(t, e, pinned.ID) != "before the upgrade" {
 		t.Fatal(left)
 	}
 	requireRefused(t, e, forget(t, e, backup.ForgetRequest{}), "1 snapshot was removed by another program")

@@ -43,6 +43,7 @@ type Snapshot struct {
 	Parts      []Content `json:"parts,omitempty"`    // only when one snapshot is asked for
 	Manifest   *Manifest `json:"manifest,omitempty"` // only when one snapshot is asked for, and it is ours
 	Repository string    `json:"repository"`
+	Note       string    `json:"note,omitempty"` // why it is pinned, if a person said so
 }
 
 // SnapshotList is a page of snapshots, newest first.
@@ -80,6 +81,7 @@ func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList,
 	for _, s := range page(all, q.Offset, q.Limit) {
 		list.Snapshots = append(list.Snapshots, snapshotOf(v, s))
 	}
+	v.annotate(ctx, c, r, len(list.Snapshots), func(i int) *Snapshot { return &list.Snapshots[i] })
 	return list, nil
 }
 
@@ -105,6 +107,7 @@ func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Sna
 			return err
 		}
 		found = snapshotOf(v, raw)
+		v.annotate(ctx, c, r, 1, func(int) *Snapshot { return &found })
 		found.Parts, found.Manifest, err = contents(ctx, r, raw)
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -48,6 +49,19 @@ func (c *call) decodeUpTo(limit int64, v any) error {
 		return fmt.Errorf("%w request body: more than one JSON value", backup.ErrInvalid)
 	}
 	return nil
+}
+
+// form reads the fields of a form that a page sent; without a body there are none.
+func (c *call) form() (url.Values, error) {
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxBody)
+	err := c.r.ParseForm()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, fmt.Errorf("%w: at most %d bytes", errTooLarge, maxBody)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w form: %w", backup.ErrInvalid, err)
+	}
+	return c.r.PostForm, nil
 }
 
 // maxNumber bounds the numbers in queries, so that page times per_page cannot overflow.

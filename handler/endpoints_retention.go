@@ -41,18 +41,30 @@ func (a *API) deleteSnapshots(c *call) error {
 	return c.answerAs(http.StatusAccepted, presentRun(run), err)
 }
 
-// keep pins the snapshot of the address, or undoes that.
+// keep pins the snapshot of the address, or undoes that; the body may hold a note.
 func (a *API) keep(pin bool) func(*call) error {
 	return func(c *call) error {
-		run, err := c.keep(pin)
+		q := backup.KeepRequest{Keep: pin}
+		if err := c.decode(&q); err != nil {
+			return err
+		}
+		run, err := c.keep(q)
 		return c.answerAs(http.StatusAccepted, presentRun(run), err)
 	}
 }
 
-// keep is the button of a snapshot's page; the run that it leads to tells what came of it.
+// keep is the form of a snapshot's page; the run that it leads to tells what came of it.
 func (p *pages) keep(pin bool) func(*call) error {
 	return func(c *call) error {
-		run, err := c.keep(pin)
+		form, err := c.form()
+		if err != nil {
+			return err
+		}
+		q := backup.KeepRequest{Keep: pin}
+		if note, there := form["note"]; there {
+			q.Note = &note[0]
+		}
+		run, err := c.keep(q)
 		if err != nil {
 			return err
 		}
@@ -60,8 +72,9 @@ func (p *pages) keep(pin bool) func(*call) error {
 	}
 }
 
-func (c *call) keep(pin bool) (backup.Run, error) {
-	return c.service.Keep(c.r.Context(), c.by(), backup.KeepRequest{Repository: c.query("repository"), Snapshot: c.id(), Keep: pin})
+func (c *call) keep(q backup.KeepRequest) (backup.Run, error) {
+	q.Repository, q.Snapshot = cmp.Or(q.Repository, c.query("repository")), c.id()
+	return c.service.Keep(c.r.Context(), c.by(), q)
 }
 
 func (a *API) prune(c *call) error {
@@ -98,7 +111,7 @@ func (c *Client) Keep(ctx context.Context, q backup.KeepRequest) (out backup.Run
 	if q.Keep {
 		do = "keep"
 	}
-	err = c.ask(ctx, http.MethodPost, join("snapshots", q.Snapshot, do), query("repository", q.Repository), nil, &out)
+	err = c.post(ctx, join("snapshots", q.Snapshot, do), q, &out)
 	return out, err
 }
 

@@ -24,13 +24,12 @@ type snapshotDetails struct {
 	Entries    []contentView // of the root, when no job of ours made the snapshot
 }
 
-// PinAddress is where the button that pins it, or undoes that, leads.
-func (s snapshotDetails) PinAddress() string {
-	do := "keep"
-	if s.Pinned() {
-		do = "unkeep"
-	}
-	return join("snapshots", s.ID, do) + inRepository(s.Repository)
+// PinAddress is where the form leads that pins it, or changes the note, UnpinAddress where that which undoes it.
+func (s snapshotDetails) PinAddress() string   { return s.do("keep") }
+func (s snapshotDetails) UnpinAddress() string { return s.do("unkeep") }
+
+func (s snapshotDetails) do(what string) string {
+	return join("snapshots", s.ID, what) + inRepository(s.Repository)
 }
 
 // partView is a part with what the manifest says of it.

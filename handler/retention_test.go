@@ -28,9 +28,16 @@ func TestRetentionOverTheAPI(t *testing.T) {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		pin := report.Snapshots[1].ID
-		run, err := c.Keep(t.Context(), backup.KeepRequest{Snapshot: pin, Keep: true})
+		note := "before the upgrade"
+		run, err := c.Keep(t.Context(), backup.KeepRequest{Snapshot: pin, Keep: true, Note: &note})
 		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || run.Kind != backup.KindKeep || run.Snapshot == pin {
 			t.Fatalf("%+v, %v", run, err)
+		}
+		if s, err := c.Snapshot(t.Context(), "", pin, ""); err != nil || s.Note != note {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		if _, err := c.Keep(t.Context(), backup.KeepRequest{Snapshot: pin, Keep: true, Note: new("two\nlines")}); !errors.Is(err, backup.ErrInvalid) {
+			t.Error(err)
 		}
 		gone := report.Snapshots[2].ID
 		run, err = c.Delete(t.Context(), backup.DeleteRequest{Snapshots: []string{gone[:12]}})
@@ -76,7 +83,7 @@ func TestPinOnThePage(t *testing.T) {
 	page := server.URL + "/snapshots/" + first.ID
 	needs(t, "viewer", get(t, "vera", page).body, "!/keep", "!Pinned")
 	needs(t, "operator", get(t, "otto", page).body, `action="../snapshots/`+first.ID+`/keep"`, "!Pinned")
-	a := as(t, "otto", "POST", page+"/keep", "", "Sec-Fetch-Site", "same-origin")
+	a := as(t, "otto", "POST", page+"/keep", "note=before+the+<b>upgrade%3C/b>", "Sec-Fetch-Site", "same-origin", "Content-Type", "application/x-www-form-urlencoded")
 	to := a.header.Get("Location")
 	if a.status != 303 || !strings.HasPrefix(to, "../../runs/") {
 		t.Fatalf("%d %s: %s", a.status, to, a.body)
@@ -86,8 +93,8 @@ func TestPinOnThePage(t *testing.T) {
 		t.Fatalf("%+v", run)
 	}
 	needs(t, "the run", get(t, "vera", server.URL+"/runs/"+run.ID).body, "is pinned.", run.Snapshot)
-	needs(t, "pinned", get(t, "otto", page).body, "Pinned: retention never removes it", "/snapshots/"+run.Snapshot+"/unkeep")
-	needs(t, "the list", get(t, "vera", server.URL+"/jobs/shop").body, `<span class="chip">pinned</span>`)
+	needs(t, "pinned", get(t, "otto", page).body, "Pinned: retention never removes it", "before the &lt;b&gt;upgrade", "/snapshots/"+run.Snapshot+"/unkeep")
+	needs(t, "the list", get(t, "vera", server.URL+"/jobs/shop").body, `<span class="chip">pinned</span>`, "before the &lt;b&gt;upgrade")
 
 	storagetest.Remove(t, env.Storage, "snapshots/"+second.ID)
 	env.RunBackup(t, "shop")
