@@ -118,5 +118,8 @@ func (s *Service) forMail(c *setup, n Notification) Notification {
 	if j, err := c.job(n.Job); err == nil {
 		n.MailTo = j.MailTo
 	}
+	if n.Snapshot != "" {
+		n.Dump = &Dump{Format: c.downloadFormat(n.Job), service: s, snapshot: n.Snapshot, where: n.Repository, job: n.Job}
+	}
 	return n
 }

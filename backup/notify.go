@@ -78,6 +78,7 @@ type Notification struct {
 
 	// For a Mailer, filled in before each attempt from what is configured then.
 	MailTo []string `json:"-"` // further addresses
+	Dump   *Dump    `json:"-"` // what the snapshot holds; nil when there is none
 
 	said bool // a program did say something
 }

@@ -39,6 +39,8 @@ type Service struct {
 	delivery    context.Context // done when there is no time left
 	endDelivery context.CancelFunc
 
+	linksMu sync.Mutex // while the key of links is made
+
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
 	listing  turns // to list a folder
 

@@ -20,7 +20,7 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler is the HTTP handler module `backup`: the pages at the mount point, the API below api/, and health. It answers
+// Handler is the HTTP handler module `backup`: the pages at the mount point, the API below api/, signed links below links/, and health. It answers
 // every request that reaches it, so it stands on a site of its own or in a handle_path block.
 //
 // With role lists, whoever is on none of them is refused; without any, every authenticated user is a viewer. A request
@@ -48,6 +48,7 @@ type Handler struct {
 	service func() *backup.Service
 	api     *API
 	pages   *router
+	links   *router
 }
 
 // CaddyModule returns the Caddy module information.
@@ -73,6 +74,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.api = &API{Service: h.service, Caller: h.who, RestoreRoot: h.RestoreRoot, Stopping: stopping.Done(), Logger: h.log}
 	h.pages = newPages(h.service, h.who, h.log)
+	h.links = newSignedLinks(h.service, h.log)
 	return nil
 }
 
@@ -126,6 +128,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		h.api.ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, "/api/"):
 		http.StripPrefix("/api", h.api).ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, "/links/"):
+		h.links.ServeHTTP(w, r)
 	default:
 		h.pages.ServeHTTP(w, r)
 	}
