@@ -52,7 +52,7 @@ var borders = map[string]border{
 	"backup/backuptest":   {ours: []string{"repo", "backup", "storage"}, theirs: nothing},
 	"handler":             {ours: []string{"archive", "backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
 
-	"notify": {ours: []string{"backup"}, theirs: anything, tests: []string{"internal/realtest"}},
+	"notify": {ours: []string{"archive", "backup"}, theirs: anything, tests: []string{"backup/backuptest", "internal/realtest", "storage"}},
 
 	".":              {ours: []string{"backup", "dump", "handler", "notify", "repo", "storage"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"cmd/caddy":      {ours: []string{"."}, theirs: anything},

@@ -12,9 +12,11 @@ import (
 var retryAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
 
 const (
-	attemptTime = 30 * time.Second // of one attempt
-	attemptLate = time.Second      // that a notifier may be later than that
-	mostWaiting = 100              // notifications for one notifier
+	// AttemptTime is how long one delivery may take, unless a Mailer says otherwise.
+	AttemptTime = 30 * time.Second
+
+	attemptLate = time.Second // that a notifier may be later than that
+	mostWaiting = 100         // notifications for one notifier
 )
 
 // NotifierStatus is a notifier as a list shows it.
@@ -152,7 +154,11 @@ func (s *Service) notifier(name string, n Notification) (Notifier, Notification)
 
 // attempt is one delivery. A notifier that panics, or does not end, costs nobody else anything.
 func (s *Service) attempt(to Notifier, n Notification) error {
-	ctx, cancel := context.WithTimeout(s.delivery, attemptTime)
+	patience := AttemptTime
+	if m, mails := to.(Mailer); mails {
+		patience = m.AttemptTime(n)
+	}
+	ctx, cancel := context.WithTimeout(s.delivery, patience)
 	defer cancel()
 	result := make(chan error, 1)
 	go func() {

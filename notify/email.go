@@ -1,21 +1,19 @@
 package notify
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	netmail "net/mail"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
 	"github.com/wneessen/go-mail"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -23,7 +21,8 @@ import (
 
 func init() { caddy.RegisterModule(new(Email)) }
 
-// Email sends notifications as mails of plain text, with the facts and no attachment.
+// Email sends notifications as mails of plain text. A mail about a snapshot has links to what was dumped, where public_url
+// is known; or, with attach_up_to, the dump itself.
 type Email struct {
 	// The mail server, as host:port. Placeholders are replaced here and below.
 	SMTP string `json:"smtp,omitempty"`
@@ -39,7 +38,15 @@ type Email struct {
 	From string `json:"from,omitempty"`
 	// Who gets the mails, at least one.
 	To []string `json:"to,omitempty"`
+	// Dumps are attached, in the job's download_format, when all of a snapshot takes at most so many bytes in the mail. A
+	// mail is not encrypted on its way through servers, nor where it is kept. At most 64 MiB. Default: nothing is attached.
+	AttachUpTo int64 `json:"attach_up_to,omitempty"`
+	// The subject, as a template of Go's text/template over the fields of the notification. Default: "{{.Title}}".
+	Subject string `json:"subject,omitempty"`
+	// A file with the template of the text. Default: as "{{.Text}}{{with .Enclosed}}\n{{.}}{{end}}".
+	Template string `json:"template,omitempty"`
 
+	subject, text      *wording
 	from, host         string // resolved
 	to                 []string
 	username, password string // secret
@@ -63,6 +70,9 @@ func (*Email) CaddyModule() caddy.ModuleInfo {
 //		password <password>
 //		from <address>
 //		to <address...>
+//		attach_up_to <size>
+//		subject <template>
+//		template <file>
 //	}
 func (e *Email) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the module's name
@@ -70,7 +80,7 @@ func (e *Email) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	words := map[string]*string{"smtp": &e.SMTP, "tls": &e.TLS, "ca_file": &e.CAFile, "username": &e.Username,
-		"password": &e.Password, "from": &e.From}
+		"password": &e.Password, "from": &e.From, "subject": &e.Subject, "template": &e.Template}
 	for d.NextBlock(0) {
 		word := d.Val()
 		if to, known := words[word]; known {
@@ -82,7 +92,10 @@ func (e *Email) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch word {
 		case "to":
 		case "attach_up_to":
-			return d.Errf("'%s' is not supported yet", word)
+			if err := e.unmarshalAttach(d); err != nil {
+				return err
+			}
+			continue
 		default:
 			return d.Errf("unrecognized subdirective '%s'", word)
 		}
@@ -103,8 +116,39 @@ func (e *Email) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (e *Email) unmarshalAttach(d *caddyfile.Dispenser) error {
+	if e.AttachUpTo != 0 {
+		return d.Err("attach_up_to already specified")
+	}
+	var text string
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil {
+		return d.Errf("bad attach_up_to value '%s': %v", text, err)
+	}
+	if size == 0 || size > maxAttach {
+		return d.Errf("bad attach_up_to value '%s': %v", text, errAttachSize)
+	}
+	e.AttachUpTo = int64(size)
+	return nil
+}
+
+var errAttachSize = errors.New("must be a size up to 64MiB, such as 10MiB")
+
 // Provision replaces the placeholders and checks what is there.
 func (e *Email) Provision(caddy.Context) error {
+	if e.AttachUpTo < 0 || e.AttachUpTo > maxAttach {
+		return fmt.Errorf("bad attach_up_to value '%d': %w", e.AttachUpTo, errAttachSize)
+	}
+	var err error
+	if e.subject, err = parseWording("subject", e.Subject, nil); err != nil {
+		return err
+	}
+	if e.text, err = readWording(e.Template, nil); err != nil {
+		return err
+	}
 	for _, s := range []struct {
 		name, value string
 		to          *string
@@ -214,84 +258,9 @@ func (e *Email) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Deliver implements backup.Notifier.
-func (e *Email) Deliver(ctx context.Context, n backup.Notification) error {
-	m, err := e.message(n)
-	if err != nil {
-		return err
-	}
-	client, err := mail.NewClient(e.host, append(slices.Clip(e.options), mail.WithDialContextFunc(e.dialUntil(ctx)))...)
-	if err != nil {
-		return e.hide(err)
-	}
-	conn, err := client.DialToSMTPClientWithContext(ctx)
-	if err != nil {
-		return e.hide(err)
-	}
-	err = client.SendWithSMTPClient(conn, m)
-	// How the connection ends says nothing about the mail: one that was taken is not sent again.
-	_ = client.CloseWithSMTPClient(conn)
-	if m.IsDelivered() {
-		return nil
-	}
-	if err == nil {
-		err = errors.New("the mail was not taken")
-	}
-	return e.hide(err)
-}
-
-// dialUntil makes connections that end with ctx: the library looks at it while it connects only.
-func (e *Email) dialUntil(ctx context.Context) mail.DialContextFunc {
-	return func(dialing context.Context, network, address string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(dialing, network, address)
-		if err != nil {
-			return nil, err
-		}
-		context.AfterFunc(ctx, func() { conn.Close() })
-		if e.implicit {
-			return tls.Client(conn, e.trust), nil
-		}
-		return conn, nil
-	}
-}
-
-func (e *Email) message(n backup.Notification) (*mail.Msg, error) {
-	m := mail.NewMsg()
-	if err := m.From(e.from); err != nil {
-		return nil, err
-	}
-	if err := m.To(e.to...); err != nil {
-		return nil, err
-	}
-	from, err := netmail.ParseAddress(e.from)
-	if err != nil {
-		return nil, err
-	}
-	_, domain, _ := strings.Cut(from.Address, "@")
-	m.SetMessageIDWithValue(n.Run + "-" + string(n.Event) + "@" + domain) // the same in all attempts
-	m.SetDate()
-	m.Subject(n.Title)
-	m.SetGenHeader("Auto-Submitted", "auto-generated")
-	m.SetUserAgent("caddy-backup")
-	m.SetBodyString(mail.TypeTextPlain, n.Text)
-	return m, nil
-}
-
-// hide takes the password out of an error: a server may repeat what it was sent.
-func (e *Email) hide(err error) error {
-	text := fmt.Sprintf("%s: %v", e.host, err)
-	if e.password != "" {
-		for _, secret := range []string{e.password, base64.StdEncoding.EncodeToString([]byte(e.password)),
-			base64.StdEncoding.EncodeToString([]byte("\x00" + e.username + "\x00" + e.password))} {
-			text = strings.ReplaceAll(text, secret, "…")
-		}
-	}
-	return errors.New(text)
-}
-
 // Interface guards
 var (
-	_ backup.Notifier       = (*Email)(nil)
+	_ backup.Mailer         = (*Email)(nil)
 	_ caddy.Provisioner     = (*Email)(nil)
 	_ caddyfile.Unmarshaler = (*Email)(nil)
 )
