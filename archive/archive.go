@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func WriteFile(w io.Writer, f Format, file io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return t.end(z, copyAll(z, file))
+	return t.end(z, copyAll(t.into(z), file))
 }
 
 // WriteFolder writes a folder in a format of folders. self is the folder's own node; everything stands below its name in
@@ -99,12 +100,12 @@ func WriteFolder(ctx context.Context, w io.Writer, f Format, self repo.Node, tre
 	t := &tap{w: w}
 	switch f {
 	case Tar:
-		return writeTar(ctx, t, self, tree)
+		return writeTar(ctx, t.into(t), self, tree)
 	case TarGzip:
 		z := pgzip.NewWriter(t)
-		return t.end(z, writeTar(ctx, z, self, tree))
+		return t.end(z, writeTar(ctx, t.into(z), self, tree))
 	case Zip:
-		return writeZip(ctx, t, self, tree)
+		return writeZip(ctx, t.into(t), self, tree)
 	}
 	return fmt.Errorf("%w: %q is none of %s", ErrFormat, f, Names(OfFolders))
 }
@@ -129,38 +130,64 @@ type plain struct{ io.Writer }
 func (plain) Close() error { return nil }
 
 // tap is the way out, which is closed when something failed: compressors must be closed, for they have goroutines, but
-// then they would write the end of a file that looks whole. One of them writes from a goroutine of its own, hence the
-// lock.
+// then they would write the end of a file that looks whole. It hides errors from compressors, since one of them leaves its
+// goroutine behind after an error; who writes into the compressor is told of them. One writes from a goroutine of its own,
+// hence the lock.
 type tap struct {
 	w io.Writer
 
 	mu     sync.Mutex
-	closed error // why nothing goes out any more
+	failed error // of w
+	closed bool  // nothing goes out any more
 }
 
+// Write never fails: see into.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed != nil {
-		return 0, t.closed
+	if !t.closed {
+		_, t.failed = t.w.Write(p)
+		t.closed = t.failed != nil
 	}
-	return t.w.Write(p)
+	return len(p), nil
 }
 
-func (t *tap) close(err error) {
+func (t *tap) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closed = err
+	return t.failed
+}
+
+func (t *tap) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+}
+
+// into writes into z, from which all goes through the tap, until the way out fails.
+func (t *tap) into(z io.Writer) io.Writer { return stopper{z, t} }
+
+type stopper struct {
+	z io.Writer
+	t *tap
+}
+
+func (s stopper) Write(p []byte) (int, error) {
+	if err := s.t.failure(); err != nil {
+		return 0, err
+	}
+	n, err := s.z.Write(p)
+	return n, cmp.Or(s.t.failure(), err)
 }
 
 // end closes the compressor, which may write its end only if all went well.
 func (t *tap) end(z io.Closer, err error) error {
-	t.close(err)
-	if closed := z.Close(); err == nil {
-		err = closed
+	if err != nil {
+		t.close()
 	}
-	t.close(io.ErrClosedPipe)
-	return err
+	closed := z.Close()
+	t.close()
+	return cmp.Or(err, t.failure(), closed)
 }
 
 // copyAll copies in small pieces. A File that writes itself would hold a whole chunk for as long as the other end
