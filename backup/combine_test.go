@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
@@ -45,14 +46,14 @@ func TestCutThenGoOn(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, how := range []storagetest.How{storagetest.Before, storagetest.After} {
-				k, more := 1, true
-				for ; more && !t.Failed(); k++ {
+				k, step := realtest.Points(t)
+				for more := true; more && !t.Failed(); k += step {
 					synctest.Test(t, func(t *testing.T) { more = cutThenGoOn(t, k, how, tt.before, tt.cut, tt.then) })
 				}
 				if t.Failed() {
-					t.Fatalf("%v change %d", how, k-1)
+					t.Fatalf("%v change %d", how, k-step)
 				}
-				t.Logf("%d changes, %v", k-2, how)
+				t.Logf("%d changes at the most, %v", k-step-1, how)
 			}
 		})
 		if testing.Short() {

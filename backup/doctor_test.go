@@ -146,6 +146,7 @@ func TestDoctor(t *testing.T) {
 func TestDoctorLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := backuptest.New(t)
+		e.Cheap()
 		e.Backed(t, "shop")
 		keysChanged(t, e)(e.ChangePassword(t.Context(), "tester", "", []byte(canaryPassword)))
 		x := must(e.Doctor(t.Context(), "tester"))(t)

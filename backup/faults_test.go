@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
@@ -52,7 +53,7 @@ func TestEveryCrash(t *testing.T) {
 // enumerate tries a fault at every operation of a backup, and returns how many there are. dataDir is only needed by
 // lives that come after a crash: the journal's fsyncs are what costs most.
 func enumerate(t *testing.T, created bool, dataDir string, lives func(*testing.T, *backuptest.Env) []*backuptest.Env, inject func(*storagetest.Faulty, int)) int {
-	for k := 1; ; k++ {
+	for k, step := realtest.Points(t); ; k += step {
 		more := true
 		synctest.Test(t, func(t *testing.T) { more = tryFault(t, created, dataDir, k, lives, inject) })
 		if t.Failed() {
@@ -172,7 +173,8 @@ func TestCancelAtEveryOperation(t *testing.T) {
 	}
 	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
-			for k, more := 1, true; more && !t.Failed(); k++ {
+			k, step := realtest.Points(t)
+			for more := true; more && !t.Failed(); k += step {
 				synctest.Test(t, func(t *testing.T) { more = tryStop(t, k, stop) })
 			}
 		})

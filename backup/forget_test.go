@@ -371,7 +371,8 @@ func TestForgetEveryOperationFails(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%v, crash %v", how, crash), func(t *testing.T) {
-				for k, more := 1, true; more; k++ {
+				k, step := realtest.Points(t)
+				for more := true; more; k += step {
 					synctest.Test(t, func(t *testing.T) { more = forgetFails(t, k, how, crash) })
 					if t.Failed() {
 						t.Fatalf("at operation %d", k)

@@ -341,7 +341,8 @@ func TestImportFailsAndCrashesAnywhere(t *testing.T) {
 }
 
 func everyImport(t *testing.T, dir, dataDir string, lives func(*testing.T, *backuptest.Env) []*backuptest.Env, inject func(*storagetest.Faulty, int)) {
-	for k, hit := 1, true; hit; k++ {
+	k, step := realtest.Points(t)
+	for hit := true; hit; k += step {
 		synctest.Test(t, func(t *testing.T) {
 			below := backuptest.Repository(t)
 			f := storagetest.NewFaulty(below)

@@ -50,6 +50,7 @@ func TestKeysOfAConfiguredPassword(t *testing.T) {
 			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			c.Repositories[0].PasswordFrom = "the file /run/secrets/backup"
 		})
+		e.Cheap()
 		old := e.Backed(t, "shop")
 		done := keysChanged(t, e)
 		by := t.Context()

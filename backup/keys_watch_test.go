@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
@@ -65,7 +66,8 @@ func TestKeyChangeCut(t *testing.T) {
 }
 
 func cutKeyChanges(t *testing.T, again bool) {
-	for k, more := 1, true; more; k++ {
+	k, step := realtest.Points(t)
+	for more := true; more; k += step {
 		synctest.Test(t, func(t *testing.T) {
 			f := storagetest.NewFaulty(backuptest.Repository(t))
 			e := newPlace(t, f, func(c *backup.Config) { c.Repositories[0].Password = []byte(backuptest.Password) })

@@ -449,7 +449,7 @@ func TestWatch(t *testing.T) {
 func reopen(t *testing.T, e *backuptest.Env) *backuptest.Env {
 	t.Helper()
 	next := *e
-	next.Service = backup.New()
+	next.Service = backup.New().Cheap()
 	detach, err := next.Attach(e.Config)
 	if err != nil {
 		t.Fatal(err)

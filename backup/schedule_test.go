@@ -95,6 +95,9 @@ func TestScheduleNext(t *testing.T) {
 
 // TestScheduleYears counts the slots of four years, with both changes of the clock and a leap day in each zone: one a day.
 func TestScheduleYears(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	for _, name := range []string{"UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Kathmandu"} {
 		zone := zoneOf(t, name)
 		from, to := time.Date(2026, 1, 1, 12, 0, 0, 0, zone), time.Date(2030, 1, 1, 12, 0, 0, 0, zone)
@@ -129,6 +132,9 @@ func TestScheduleYears(t *testing.T) {
 
 // TestScheduleNewest compares the short way with the long one.
 func TestScheduleNewest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	zone, random := zoneOf(t, "Europe/Paris"), rand.New(rand.NewPCG(1, 2))
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, text := range []string{"hourly", "daily 02:30", "weekly", "every 6h", "monthly", "0 5 29 2 *", "*/20 3 * * 1,5"} {

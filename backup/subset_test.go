@@ -57,6 +57,9 @@ func (x *rotation) check(t *testing.T, s subset) []repo.ID {
 
 // TestRotationReachesAll: n checks of 100/n percent read every pack that was there all the time, whatever comes and goes.
 func TestRotationReachesAll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		x := &rotation{reads: &reads{packs: map[packKey]packRead{}}}

@@ -51,6 +51,9 @@ func cuts(t testing.TB, data []byte, step int) []int {
 
 // TestGoldenCuts holds the cuts for ever: a change here makes every user's next backup store everything again.
 func TestGoldenCuts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	table, _ := newGearTable(testPolynomial)
 	if got := [2]uint64{table[0], table[255]}; got != [2]uint64{0xc1a6ed9929bdf65, 0x717f2f2689f4b8aa} {
 		t.Errorf("table starts %#x", got)
@@ -74,6 +77,9 @@ func TestGoldenCuts(t *testing.T) {
 }
 
 func TestCutsDoNotDependOnSteps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	data := generated(20 << 20)
 	want := cuts(t, data, len(data))
 	for _, step := range []int{4099, minChunk - gearWindow, minChunk - 1, minChunk, 1 << 20, maxChunk + 3} {
@@ -85,6 +91,9 @@ func TestCutsDoNotDependOnSteps(t *testing.T) {
 
 // TestCutsHeal shows what content-defined cutting is for: bytes put in early move the cuts, and soon they are the same.
 func TestCutsHeal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	data := generated(24 << 20)
 	changed := slices.Insert(slices.Clone(data), 1_000_000, []byte("a line that was not there")...)
 	a, b := cuts(t, data, 1<<20), cuts(t, changed, 1<<20)
@@ -99,11 +108,10 @@ func TestCutsHeal(t *testing.T) {
 
 func TestChunkLengths(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	size := 256 << 20
 	if testing.Short() {
-		size = 64 << 20
+		t.Skip("one thing after the other: no races to be found")
 	}
-	data := make([]byte, size)
+	data := make([]byte, 256<<20)
 	for i := 0; i < len(data); i += 8 {
 		binary.LittleEndian.PutUint64(data[i:], rng.Uint64())
 	}

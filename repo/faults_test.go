@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
@@ -86,7 +87,8 @@ func TestCrashAtEveryOperation(t *testing.T) {
 		if testing.Short() && how != storagetest.After {
 			continue
 		}
-		for k, more := 1, true; more; k++ {
+		k, step := realtest.Points(t)
+		for more := true; more; k += step {
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, below := disturbed(t, base)
@@ -117,7 +119,8 @@ func TestEveryOperationFails(t *testing.T) {
 		faults = faults[:1]
 	}
 	for _, fault := range faults {
-		for k, more := 1, true; more; k++ {
+		k, step := realtest.Points(t)
+		for more := true; more; k += step {
 			t.Run(fmt.Sprintf("%v operation %d times %d", fault.How, k, fault.Times), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, below := disturbed(t, base)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
@@ -170,7 +171,8 @@ func TestCrashInRetag(t *testing.T) {
 	}
 	half := func(name string) bool { return strings.Contains(name, "-tmp-") }
 	for what, do := range disturb {
-		for k, more := 1, true; more; k++ {
+		k, step := realtest.Points(t)
+		for more := true; more; k += step {
 			synctest.Test(t, func(t *testing.T) {
 				f, below := disturbed(t, base)
 				do(f, k)

@@ -57,6 +57,9 @@ func stream(t testing.TB, window int, data []byte, o ...zstd.EOption) []byte {
 }
 
 func TestNarrowWindows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	d := browser(t)
 	data := sqlText(3 << 20)
 	skippable := append([]byte{0x50, 0x2A, 0x4D, 0x18, 3, 0, 0, 0}, "abc"...)

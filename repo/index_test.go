@@ -206,6 +206,9 @@ func TestIndexCopies(t *testing.T) {
 
 // TestIndexSplit writes several files when there are many blobs, and never a pack into two.
 func TestIndexSplit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	r, st := newTestRepo(t, Options{})
 	packs := fakePacks(1, 13, 10_000)
 	huge := fakePacks(2, 1, indexFileBlobs+1)

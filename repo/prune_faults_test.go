@@ -130,7 +130,8 @@ func TestCrashInPrune(t *testing.T) {
 		if testing.Short() && how != storagetest.After {
 			continue
 		}
-		for k, more := 1, true; more; k++ {
+		k, step := realtest.Points(t)
+		for more := true; more; k += step {
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				var left *storage.Memory
 				synctest.Test(t, func(t *testing.T) {

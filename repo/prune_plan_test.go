@@ -379,6 +379,9 @@ func (m *model) listings(id ID) (n int) {
 
 // TestIndexFilesStaySmall: many packs are listed in files of at most so many blobs, and a second plan changes nothing.
 func TestIndexFilesStaySmall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thing after the other: no races to be found")
+	}
 	var list indexList
 	spans := map[ID]packSpan{}
 	const perPack, packs, perFile = 700, 400, 7

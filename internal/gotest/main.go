@@ -1,6 +1,8 @@
 // Command gotest runs "go test" with the arguments given and prints what it would print. In addition it lists the tests
 // that were skipped; where CI is set, a test that is skipped for a reason that is not allowed is a failure: a part of the
 // product that nobody tested must not look tested. With -short, which is about skipping, nothing is said about it.
+//
+// It tests one package more at a time than there are cores, for some tests wait for other programs.
 package main
 
 import (
@@ -11,12 +13,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 )
 
 func main() {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	atOnce := fmt.Sprint("-p=", runtime.NumCPU()+1)
+	cmd := exec.Command("go", append([]string{"test", "-json", atOnce}, os.Args[1:]...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
