@@ -32,6 +32,7 @@ type Config struct {
 	Logger       *slog.Logger      // default: discard
 	Versions     map[string]string // of programs around us, for the manifest: "caddy", "caddy-backup"
 	Automatic    bool              // schedules run, and retention follows good backups; else nothing happens by itself
+	Cluster      bool              // several processes share the Store, the Host and the jobs; then Host must be set, and Store be a Locker
 
 	Notifiers []NamedNotifier
 	PublicURL string // of the pages, for links in notifications: "https://backups.example.com"; may be empty

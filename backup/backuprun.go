@@ -175,6 +175,9 @@ func (b *backupRun) describe() error {
 
 // store makes the snapshot. When it returns nil the snapshot is durable.
 func (b *backupRun) store(ctx context.Context, tags ...string) (repo.Snapshot, error) {
+	if !b.ours() {
+		return repo.Snapshot{}, errTakenOver
+	}
 	if ctx.Err() != nil {
 		return repo.Snapshot{}, context.Cause(ctx)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -22,14 +21,18 @@ type history struct {
 	mu      sync.Mutex
 	store   Store
 	host    string
+	home    string // in a cluster, see homeOf; else ""
 	journal *journal
 	known   map[string]*record
+
+	refreshing sync.Mutex // one at a time lists the store
 }
 
 // record is a run as the Store has it.
 type record struct {
 	Run
 	Owner string `json:"owner,omitempty"` // the journal of the process, while the run goes on
+	Home  string `json:"home,omitempty"`  // where that journal lies, while a run of a cluster goes on
 
 	key     string
 	unsaved bool // the log is in memory only
@@ -45,11 +48,11 @@ func newHistory(log *liveLog) *history {
 	return &history{log: log, store: noStore{}, known: map[string]*record{}}
 }
 
-// use makes further records go to a store.
-func (h *history) use(store Store, host string) {
+// use makes further records go to a store. home is where the journal lies, in a cluster.
+func (h *history) use(store Store, host, home string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.store, h.host = store, host
+	h.store, h.host, h.home = store, host, home
 }
 
 func (h *history) has(id string) bool {
@@ -60,15 +63,24 @@ func (h *history) has(id string) bool {
 
 // load reads the records of a host that are not known yet: all of them at the first start, and later what other
 // processes did meanwhile. It returns those that died with their process, and are interrupted from now on.
-func (h *history) load(ctx context.Context, store Store, host string, j *journal) (died []Run) {
+func (h *history) load(ctx context.Context, store Store, host, home string, j *journal) (died []Run) {
 	keys, err := store.List(ctx, path.Join(historyRoot, safeName(host)), false)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !isMissing(err) {
 		h.log.logger().Error("cannot read the history of runs", "error", err)
 		return nil
 	}
 	h.mu.Lock()
-	h.journal = j
+	h.journal, h.home = j, home
 	h.mu.Unlock()
+	died, _ = h.loadNew(ctx, store, keys)
+	h.trim()
+	return died
+}
+
+// loadNew reads the records that are not known yet. It returns those that died with their process, oldest first, and
+// whether there were any.
+func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died []Run, news bool) {
+	own := h.journal.id()
 	slices.Sort(keys)
 	for _, key := range slices.Backward(keys) { // newest first, should the time be up
 		id, isRecord := strings.CutSuffix(path.Base(key), ".json")
@@ -79,19 +91,19 @@ func (h *history) load(ctx context.Context, store Store, host string, j *journal
 		if err != nil {
 			h.log.logger().Warn("cannot read a run of the history", "key", key, "error", err)
 			if ctx.Err() != nil {
-				return died
+				return died, news
 			}
 			continue
 		}
-		if rec.Owner == "" || rec.Owner != j.id() { // else it goes on in this process
+		if !h.own(rec, own) {
+			news = true
 			if h.keep(store, rec) {
 				died = append(died, rec.Run)
 			}
 		}
 	}
-	slices.Reverse(died) // oldest first
-	h.trim()
-	return died
+	slices.Reverse(died)
+	return died, news
 }
 
 func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
@@ -114,25 +126,34 @@ func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
 // reports whether that is news: the store takes it once, so that another start does not tell it again.
 func (h *history) keep(store Store, rec *record) (died bool) {
 	h.mu.Lock()
-	alive := rec.State.Done() || h.journal.alive(rec.Owner)
+	alive := rec.State.Done() || h.foreign(rec) || h.journal.alive(rec.Owner)
 	h.mu.Unlock()
 	if !alive {
-		rec.State, rec.Step, rec.Owner = StateInterrupted, "", ""
-		rec.Error = "the process that ran it is gone: it crashed or was killed, or the machine was"
-		rec.Ended = time.Now().UTC()
-		died = h.write(store, rec) == nil
+		died = h.interrupt(store, rec, "the process that ran it is gone: it crashed or was killed, or the machine was")
 	}
+	h.put(rec)
+	return died
+}
+
+// interrupt writes down that a run died with its process.
+func (h *history) interrupt(store Store, rec *record, reason string) bool {
+	rec.State, rec.Step, rec.Owner, rec.Home = StateInterrupted, "", "", ""
+	rec.Error, rec.Ended = reason, time.Now().UTC()
+	return h.write(store, rec) == nil
+}
+
+// put takes a record of the store into memory, without its log.
+func (h *history) put(rec *record) {
 	slim := *rec
 	slim.Log = nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.known[rec.ID] = &slim
-	return died
 }
 
 // save writes down a run that goes on.
-func (h *history) save(run Run, owner string) {
-	h.write(h.usedStore(), h.newRecord(run, owner))
+func (h *history) save(run Run, owner string) error {
+	return h.write(h.usedStore(), h.newRecord(run, owner))
 }
 
 // add takes a run that has ended.
@@ -157,7 +178,11 @@ func (h *history) add(run Run) {
 func (h *history) newRecord(run Run, owner string) *record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return &record{Run: run, Owner: owner, key: path.Join(historyRoot, safeName(h.host), run.ID+".json")}
+	rec := &record{Run: run, Owner: owner, key: path.Join(historyRoot, safeName(h.host), run.ID+".json")}
+	if !run.State.Done() {
+		rec.Home = h.home
+	}
+	return rec
 }
 
 func (h *history) write(store Store, rec *record) error {
@@ -181,12 +206,7 @@ func (h *history) usedStore() Store {
 
 // list returns what is known, newest first, without logs. Runs of other processes are looked at again until they end.
 func (h *history) list() []Run {
-	h.mu.Lock()
-	all := make([]*record, 0, len(h.known))
-	for _, rec := range h.known {
-		all = append(all, rec)
-	}
-	h.mu.Unlock()
+	all := h.snapshot()
 	runs := make([]Run, len(all))
 	for i, rec := range all {
 		if !rec.State.Done() {
@@ -210,6 +230,7 @@ func (h *history) again(ctx context.Context, rec *record) *record {
 	}
 	if !rec.State.Done() {
 		h.keep(store, fresh)
+		h.follow(ctx, store, fresh)
 	}
 	return fresh
 }
@@ -256,16 +277,19 @@ func (h *history) trim() {
 func (h *history) forget(id string) {
 	h.mu.Lock()
 	rec, known := h.known[id]
-	store := h.store
 	delete(h.known, id)
 	h.mu.Unlock()
-	if !known { // another run ended at the same time, and was faster
-		return
+	if known { // else another run ended at the same time, and was faster
+		h.delete(rec.key, "cannot remove an old run from the history", id)
 	}
+}
+
+// delete removes something of a run from the store.
+func (h *history) delete(key, failed, id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	if err := store.Delete(ctx, rec.key); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		h.log.logger().Warn("cannot remove an old run from the history", "run", id, "error", err)
+	if err := h.usedStore().Delete(ctx, key); err != nil && !isMissing(err) {
+		h.log.logger().Warn(failed, "run", id, "error", err)
 	}
 }
 

@@ -46,8 +46,8 @@ func (m mapStore) List(_ context.Context, prefix string, _ bool) ([]string, erro
 func newTestHistory(t *testing.T, store Store, j *journal) *history {
 	t.Helper()
 	h := newHistory(&liveLog{})
-	h.use(store, "web1")
-	h.load(t.Context(), store, "web1", j)
+	h.use(store, "web1", "")
+	h.load(t.Context(), store, "web1", "", j)
 	return h
 }
 
@@ -185,7 +185,7 @@ func TestHistoryUnsaved(t *testing.T) {
 func TestHistoryKeys(t *testing.T) {
 	store := mapStore{}
 	h := newHistory(&liveLog{})
-	h.use(store, "../we ird/hôst")
+	h.use(store, "../we ird/hôst", "")
 	h.add(endedRun(0, "shop", StateOK))
 	for key := range maps.Keys(store) {
 		if key != historyRoot+"/.._we_ird_h_st/"+endedRun(0, "", "").ID+".json" {

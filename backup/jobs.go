@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -250,7 +251,8 @@ func (s *Service) Cancel(ctx context.Context, by, id string) error {
 	}
 	r := s.running(id)
 	if r == nil {
-		return fmt.Errorf("%w: run %s goes on in another process; cancel it there", ErrConflict, id)
+		where := cmp.Or(run.Member, "another process")
+		return fmt.Errorf("%w: run %s goes on in %s; cancel it there", ErrConflict, id, where)
 	}
 	r.cancel(fmt.Errorf("%w by %s", errCancelled, by))
 	s.audit(by, "run cancelled", "run", id)

@@ -13,7 +13,8 @@ type Run struct {
 	Kind       Kind              `json:"kind"` // backup, restore, check
 	Job        string            `json:"job,omitempty"`
 	Repository string            `json:"repository"`
-	By         string            `json:"by"` // who asked: a user's name, "command line", "admin"
+	By         string            `json:"by"`               // who asked: a user's name, "command line", "admin"
+	Member     string            `json:"member,omitempty"` // in a cluster: which process of which machine makes it, "web1/4711"
 	State      State             `json:"state"`
 	Created    time.Time         `json:"created"`
 	Started    time.Time         `json:"started,omitzero"`

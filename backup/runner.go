@@ -33,6 +33,7 @@ type runner struct {
 
 	mu       sync.Mutex
 	run      Run
+	lease    lease           // in a cluster
 	good     bool            // what was asked for is done and durable: whatever happens now, the run is ok, or suspect
 	doubts   suspicion       // why it is suspect, if it is
 	progress func() Progress // asked whenever somebody looks; nil = run.Progress
@@ -40,25 +41,54 @@ type runner struct {
 
 // start makes a run and has work do it. While one that clashes with it is going on, it returns that one and ErrConflict.
 func (s *Service) start(c *setup, by string, run Run, clash func(Run) bool, work func(context.Context, *runner) error) (Run, error) {
+	r, going, err := s.enlist(c, by, run, clash)
+	if err != nil {
+		return going, err
+	}
+	if going, err := s.claim(r, clash); err != nil {
+		r.cancel(err)
+		s.dismiss(r)
+		s.runs.Done()
+		return going, err
+	}
+	go func() {
+		defer s.runs.Done()
+		r.do(work)
+	}()
+	return r.snapshot(), nil
+}
+
+// enlist makes a run that counts as going on in this process, and in s.runs.
+func (s *Service) enlist(c *setup, by string, run Run, clash func(Run) bool) (r *runner, going Run, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return Run{}, ErrClosed
+		return nil, Run{}, ErrClosed
 	}
 	for _, r := range s.active {
 		if going := r.snapshot(); clash(going) && !going.State.Done() {
-			return going, fmt.Errorf("%w: %s is going on already", ErrConflict, r.title)
+			return nil, going, fmt.Errorf("%w: %s is going on already", ErrConflict, r.title)
 		}
 	}
 	run.Created = s.now().UTC()
 	run.ID = s.newRunID(run.Created)
+	if c.Cluster { // others may make one at the same time
+		run.ID, run.Member = fmt.Sprintf("%s-%x", run.ID, randomBytes(4)), memberName()
+	}
 	run.By, run.State = by, StateQueued
 	ctx, cancel := context.WithCancelCause(context.Background())
-	r := &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run}
+	r = &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run}
 	r.log = slog.New(&runHandler{lines: &r.lines, next: s.log.logger().With("run", run.ID, "job", run.Job).Handler()})
 	s.active[run.ID] = r
-	s.runs.Go(func() { r.do(work) })
-	return r.snapshot(), nil
+	s.runs.Add(1)
+	return r, Run{}, nil
+}
+
+// dismiss makes a run count as going on no longer.
+func (s *Service) dismiss(r *runner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.active, r.run.ID)
 }
 
 // newRunID makes an ID that sorts by time: the second, and the fraction of it in 1/65536. The caller holds s.mu.
@@ -74,26 +104,28 @@ func (s *Service) newRunID(t time.Time) string {
 // do is the life of a run.
 func (r *runner) do(work func(context.Context, *runner) error) {
 	defer r.cancel(nil)
-	h := r.service.history
-	h.save(r.snapshot(), r.service.journal.id())
+	release := r.hold()
+	r.service.history.save(r.snapshot(), r.service.journal.id())
 	err := func() (err error) {
 		defer recoverInto(&err, r.log)
 		return work(r.ctx, r)
 	}()
 	r.finish(err)
-	r.service.mu.Lock()
-	delete(r.service.active, r.run.ID)
-	r.service.mu.Unlock()
+	release()
+	r.service.dismiss(r)
 	r.service.follow(r.snapshot())
 }
 
 // begin ends the time in the queue: now the run works, and its time is limited.
 func (r *runner) begin(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	r.ours() // it may have waited for long
 	r.mu.Lock()
 	r.run.State, r.run.Started = StateRunning, r.service.now().UTC()
 	run := r.run
 	r.mu.Unlock()
-	r.service.history.save(run, r.service.journal.id())
+	if ctx.Err() == nil {
+		r.service.history.save(run, r.service.journal.id())
+	}
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", errTimeout, limit))
 }
 
@@ -127,6 +159,10 @@ func (r *runner) finish(err error) {
 	r.mu.Unlock()
 	r.tell(run)
 	run.Log = r.lines.all()
+	if errors.Is(context.Cause(r.ctx), errTakenOver) && !r.good { // its end is written down, and told, by another member
+		close(r.ended)
+		return
+	}
 	r.service.history.add(run)
 	close(r.ended)
 	r.service.ended(r.setup, run)
@@ -142,7 +178,7 @@ func (r *runner) outcome(err error) State {
 		return StateSuspect
 	case errors.Is(cause, errCancelled):
 		return StateCancelled
-	case errors.Is(cause, errInterrupted):
+	case errors.Is(cause, errInterrupted), errors.Is(cause, errTakenOver):
 		return StateInterrupted
 	}
 	return StateFailed

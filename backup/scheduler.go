@@ -83,7 +83,7 @@ func (x *scheduler) await(until time.Time) {
 		if !until.IsZero() {
 			wait = min(wait, until.Sub(now))
 		}
-		timer := time.NewTimer(wait)
+		timer := x.service.newTimer(wait)
 		select {
 		case <-timer.C:
 		case <-x.wake:
@@ -115,7 +115,7 @@ func (x *scheduler) pass() (wake time.Time) {
 		if slot.IsZero() {
 			continue
 		}
-		if !at.After(now) {
+		if at = at.Add(c.stagger(p, slot)); !at.After(now) {
 			at = x.start(p, slot, now)
 		}
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
@@ -135,6 +135,10 @@ func (x *scheduler) start(p plan, slot, now time.Time) time.Time {
 		_, at := x.next(p, []Run{run}, now)
 		return at
 	case errors.Is(err, ErrConflict):
+		if _, at := x.next(p, x.service.allRuns(), now); at.After(now) {
+			log.Debug("another member of the cluster makes, or made, this run")
+			return at
+		}
 		log.Debug("a scheduled run waits", "for", run.ID)
 	case !errors.Is(err, ErrClosed):
 		log.Error("cannot start a scheduled run; trying again", "error", err)

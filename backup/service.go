@@ -27,6 +27,7 @@ type Service struct {
 	runs    sync.WaitGroup // and the scheduler
 
 	scheduler *scheduler // since the first Attach of a configuration that is Automatic
+	lookout   *lookout   // since the first of these that is of a cluster
 
 	told     line // beginnings and endings of runs, on their way to all who want to know
 	observed line // of these, the calls of Observe
@@ -46,6 +47,7 @@ type Service struct {
 
 	// What tests turn.
 	now      func() time.Time
+	newTimer func(time.Duration) *time.Timer
 	lockWait time.Duration                   // how long a run waits for a lock that others hold
 	lockPoll time.Duration                   // how often it looks
 	grace    time.Duration                   // how long a source may take to end after it was told to
@@ -70,6 +72,7 @@ func New() *Service {
 		listing:  make(turns, maxListing),
 		active:   map[string]*runner{},
 		now:      time.Now,
+		newTimer: time.NewTimer,
 		lockWait: time.Minute,
 		lockPoll: 2 * time.Second,
 		grace:    15 * time.Second,
@@ -103,15 +106,19 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 
 	s.log.setFirst(next.Logger)
 	next.Host = keptHost(next)
+	if next.Cluster {
+		next.home = homeOf(next)
+	}
 	if err := journal.sweep("", nil); err != nil {
 		next.Logger.Warn("cannot clean up behind dead processes", "error", err)
 	}
-	died := s.history.load(ctx, next.Store, next.Host, journal)
+	died := s.history.load(ctx, next.Store, next.Host, next.home, journal)
 
 	s.mu.Lock()
 	s.stack = append(s.stack, next)
 	s.rewire()
 	s.schedule(next)
+	s.lookOut(next)
 	if !s.closed {
 		for _, run := range died {
 			s.ended(next, run)
@@ -138,7 +145,7 @@ func (s *Service) rewire() {
 	}
 	current := s.stack[len(s.stack)-1]
 	s.log.set(current.Logger)
-	s.history.use(current.Store, current.Host)
+	s.history.use(current.Store, current.Host, current.home)
 	wanted := map[string]bool{}
 	for _, c := range s.stack {
 		for _, r := range c.Repositories {

@@ -18,6 +18,7 @@ const DefaultRepository = "default"
 // was started with.
 type setup struct {
 	Config
+	home string // in a cluster, see homeOf
 }
 
 // newSetup checks a configuration. It touches neither disk nor network.
@@ -32,7 +33,10 @@ func newSetup(c Config) (*setup, error) {
 	if c.Store == nil {
 		c.Store = noStore{}
 	}
-	s := &setup{c}
+	s := &setup{Config: c}
+	if err := s.checkCluster(); err != nil {
+		return nil, err
+	}
 	if err := s.checkRepositories(); err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ type nothingSource struct{ Source }
 
 func TestKeptHost(t *testing.T) {
 	dir := t.TempDir()
-	c := &setup{Config{DataDir: dir, Logger: quiet}}
+	c := &setup{Config: Config{DataDir: dir, Logger: quiet}}
 	machine, _ := os.Hostname()
 	if got := keptHost(c); got != machine {
 		t.Error(got)
@@ -112,7 +112,7 @@ func TestKeptHost(t *testing.T) {
 		t.Error(got)
 	}
 	// A folder that cannot be written is no reason not to start.
-	c = &setup{Config{DataDir: filepath.Join(dir, "host", "below a file"), Logger: quiet}}
+	c = &setup{Config: Config{DataDir: filepath.Join(dir, "host", "below a file"), Logger: quiet}}
 	if got := keptHost(c); got != machine {
 		t.Error(got)
 	}
@@ -168,7 +168,7 @@ func TestDiagnose(t *testing.T) {
 	run := func(job string, state State, ago time.Duration) Run {
 		return Run{Kind: KindBackup, Job: job, State: state, Ended: now.Add(-ago), Error: "why"}
 	}
-	c := &setup{Config{
+	c := &setup{Config: Config{
 		Jobs:         []Job{{Name: "a"}, {Name: "b"}, {Name: "off", Off: true}, {Name: "new"}},
 		Repositories: []RepositoryConfig{{Name: "default"}, {Name: "offsite"}},
 	}}

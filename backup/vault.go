@@ -230,7 +230,7 @@ func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner, excl
 	for waited := time.Duration(0); ; waited += s.lockPoll {
 		lock, err := r.Lock(ctx, exclusive)
 		locked, isLocked := errors.AsType[*repo.LockedError](err)
-		if !isLocked || waited >= s.lockWait {
+		if !isLocked || waited >= s.lockWait && !s.othersWork(run.setup, v.name) {
 			return lock, err
 		}
 		if waited == 0 {

@@ -35,13 +35,19 @@ func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.R
 		return nil, err
 	}
 	defer unlock()
-	if config, err := v.storedConfig(ctx); err == nil && create != createAnew {
-		return v.load(ctx, c, config) // another process was faster
-	}
-	if err := v.requireEmpty(ctx); err != nil {
-		return nil, err
-	}
-	return v.create(ctx, c)
+	var made *repo.Repository
+	err = v.service.exclusively(ctx, c, "create-"+locationKey(v.location), func() error {
+		if config, err := v.storedConfig(ctx); err == nil && create != createAnew {
+			made, err = v.load(ctx, c, config) // another process was faster
+			return err
+		}
+		if err := v.requireEmpty(ctx); err != nil {
+			return err
+		}
+		made, err = v.create(ctx, c)
+		return err
+	})
+	return made, err
 }
 
 // gone is the error for a repository that was here.

@@ -61,20 +61,24 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 func (v *vault) remember(ctx context.Context, c *setup, id string, change func(*memory)) error {
 	v.gate.memory.Lock()
 	defer v.gate.memory.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	m, err := v.remembered(ctx, c)
-	if err == nil {
+	err := v.service.exclusively(ctx, c, "memory-"+locationKey(v.location), func() error {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		m, err := v.remembered(ctx, c)
+		if err != nil {
+			return err
+		}
 		if m.ID != id {
 			m = memory{ID: id, Seen: v.service.now().UTC()}
 		}
 		m.Location = v.location
 		change(&m)
-		var data []byte
-		if data, err = json.Marshal(m); err == nil {
-			err = c.Store.Store(ctx, memoryKey(v.location), data)
+		data, err := json.Marshal(m)
+		if err != nil {
+			return err
 		}
-	}
+		return c.Store.Store(ctx, memoryKey(v.location), data)
+	})
 	if err != nil {
 		v.base.Logger.Warn("cannot remember the repository", "error", err)
 	}
