@@ -175,19 +175,17 @@ func homeOf(c *setup) string {
 	return fresh
 }
 
-// maxStagger bounds by how much members begin with a slot at different times, so that the first has claimed the run before
+// stagger is how much later than others this member of a cluster begins with a slot: so the first has claimed the run before
 // the others ask, and several jobs of one slot are spread over the members.
-const maxStagger = 2 * time.Second
-
-func (c *setup) stagger(p plan, slot time.Time) time.Duration {
-	if !c.Cluster {
+func (s *Service) stagger(c *setup, p plan, slot time.Time) time.Duration {
+	if !c.Cluster || s.maxStagger == 0 {
 		return 0
 	}
 	hash := fnv.New64a()
 	fmt.Fprintf(hash, "%s\x00%s\x00%d", c.home, p.item(), slot.Unix())
 	sum := hash.Sum64()
 	sum ^= sum >> 32
-	return time.Duration(sum%uint64(maxStagger/time.Millisecond)) * time.Millisecond
+	return time.Duration(sum%uint64(s.maxStagger/time.Millisecond)) * time.Millisecond
 }
 
 // othersWork reports whether another member of the cluster works on a repository: its lock is worth waiting for, as one of

@@ -28,3 +28,6 @@ func (s *Service) SetClock(d time.Duration) {
 
 // SetLockWait sets how long a run waits for a lock that others hold.
 func (s *Service) SetLockWait(d time.Duration) { s.lockWait = d }
+
+// Unstaggered has the members of a cluster begin with each slot in the same moment.
+func (s *Service) Unstaggered() { s.maxStagger = 0 }

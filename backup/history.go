@@ -25,7 +25,7 @@ type history struct {
 	journal *journal
 	known   map[string]*record
 
-	refreshing sync.Mutex // one at a time lists the store
+	refreshing turns // one at a time lists the store
 }
 
 // record is a run as the Store has it.
@@ -45,7 +45,7 @@ const (
 )
 
 func newHistory(log *liveLog) *history {
-	return &history{log: log, store: noStore{}, known: map[string]*record{}}
+	return &history{log: log, store: noStore{}, known: map[string]*record{}, refreshing: make(turns, 1)}
 }
 
 // use makes further records go to a store. home is where the journal lies, in a cluster.

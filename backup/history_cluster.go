@@ -22,8 +22,11 @@ func (h *history) own(rec *record, own string) bool {
 // refresh reads what the other members of a cluster wrote down since, and forgets what they removed. changed reports whether
 // there was any of that. It costs one listing, and a read for each run that is new.
 func (h *history) refresh(ctx context.Context) (changed bool, err error) {
-	h.refreshing.Lock()
-	defer h.refreshing.Unlock()
+	leave, err := h.refreshing.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	store, before := h.usedStore(), h.snapshot()

@@ -115,7 +115,7 @@ func (x *scheduler) pass() (wake time.Time) {
 		if slot.IsZero() {
 			continue
 		}
-		if at = at.Add(c.stagger(p, slot)); !at.After(now) {
+		if at = at.Add(x.service.stagger(c, p, slot)); !at.After(now) {
 			at = x.start(p, slot, now)
 		}
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {

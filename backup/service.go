@@ -52,6 +52,8 @@ type Service struct {
 	lockPoll time.Duration                   // how often it looks
 	grace    time.Duration                   // how long a source may take to end after it was told to
 	options  func(repo.Options) repo.Options // of repositories
+
+	maxStagger time.Duration // see stagger
 }
 
 // New makes a Service that has no configuration yet. It does nothing before Attach: no goroutine, no file.
@@ -77,6 +79,8 @@ func New() *Service {
 		lockPoll: 2 * time.Second,
 		grace:    15 * time.Second,
 		options:  func(o repo.Options) repo.Options { return o },
+
+		maxStagger: 2 * time.Second,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
@@ -15,10 +16,14 @@ import (
 type Store struct {
 	mu     sync.Mutex
 	values map[string][]byte
+	locks  map[string]bool
 	fault  error
 }
 
-var _ backup.Store = (*Store)(nil)
+var (
+	_ backup.Store  = (*Store)(nil)
+	_ backup.Locker = (*Store)(nil)
+)
 
 // Fail makes everything fail with err, until Fail(nil).
 func (s *Store) Fail(err error) {
@@ -88,4 +93,40 @@ func (s *Store) List(_ context.Context, prefix string, recursive bool) ([]string
 	}
 	slices.Sort(keys)
 	return keys, nil
+}
+
+// Lock implements backup.Locker, as Caddy's file storage does: it looks once a second.
+func (s *Store) Lock(ctx context.Context, name string) error {
+	for {
+		taken, err := s.take(name)
+		if taken || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Store) take(name string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault != nil || s.locks[name] {
+		return false, s.fault
+	}
+	if s.locks == nil {
+		s.locks = map[string]bool{}
+	}
+	s.locks[name] = true
+	return true, nil
+}
+
+// Unlock implements backup.Locker.
+func (s *Store) Unlock(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.locks, name)
+	return s.fault
 }
