@@ -36,6 +36,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	backup {
 //		timezone <zone>
 //		host <name>
+//		cluster
 //		repository [<name>] {
 //			storage <location> {
 //				<options of the storage>
@@ -85,6 +86,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = unmarshalTimezone(d, &a.Timezone)
 		case "host":
 			err = unmarshalValue(d, &a.Host)
+		case "cluster":
+			err = unmarshalFlag(d, &a.Cluster)
 		case "repository":
 			err = a.unmarshalRepository(d)
 		case "job":
@@ -214,6 +217,18 @@ func unmarshalValue(d *caddyfile.Dispenser, value *string) error {
 	if *value == "" {
 		return d.Errf("bad %s value: must not be empty", word)
 	}
+	return nil
+}
+
+// unmarshalFlag reads a word that says all by being there, once.
+func unmarshalFlag(d *caddyfile.Dispenser, flag *bool) error {
+	if *flag {
+		return d.Errf("%s already specified", d.Val())
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*flag = true
 	return nil
 }
 

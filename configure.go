@@ -29,6 +29,10 @@ func (a *App) configure(ctx caddy.Context) error {
 		Logger:    ctx.Slogger(),
 		Versions:  versions(),
 		Automatic: !a.ByHand,
+		Cluster:   a.Cluster,
+	}
+	if err := a.checkCluster(); err != nil {
+		return err
 	}
 	dataDir, err := filepath.Abs(filepath.Join(caddy.AppDataDir(), "backup"))
 	if err != nil {

@@ -36,6 +36,10 @@ type App struct {
 	// container's new name does not begin a new series.
 	Host string `json:"host,omitempty"`
 
+	// Whether several Caddys with the same storage share the jobs: then each run is made by one of them. It needs a host, and
+	// repositories with storage and password.
+	Cluster bool `json:"cluster,omitempty"`
+
 	// Where snapshots go, by name. Default: one repository, "default", in Caddy's data directory.
 	Repositories map[string]*Repository `json:"repositories,omitempty"`
 
