@@ -29,7 +29,8 @@ func (a *App) observe(ctx caddy.Context, events *caddyevents.App) error {
 			}
 		}
 	}
-	a.config.Observe = observer{a, ctx, events}.ended
+	o := observer{a, ctx, events}
+	a.config.Observe, a.config.Alarm = o.ended, o.alarm
 	return nil
 }
 
@@ -37,9 +38,23 @@ func (o observer) ended(e backup.Ending) {
 	if r := e.Run; r.Job == "" || slices.Contains(o.app.JobNames(), r.Job) { // else it was taken out while it ran
 		count(r)
 	}
-	name := eventName(e.Run)
+	o.emit(eventName(e.Run), eventData(e))
+	if e.Recovered() {
+		o.emit("backup_recovered", eventData(e))
+	}
+}
+
+// alarm passes on what the watch tells: backup_overdue of a job, backup_damage and backup_recovered of a repository.
+func (o observer) alarm(n backup.Notification) {
+	o.emit("backup_"+string(n.Event), map[string]any{
+		"job": n.Job, "repository": n.Repository, "event": string(n.Event), "title": n.Title, "reasons": n.Reasons,
+		"since": n.Since, "told": n.Told, "last_good": n.LastGood, "run": n.Run, "state": string(n.State), "error": n.Error,
+	})
+}
+
+func (o observer) emit(name string, data map[string]any) {
 	if o.events.ShouldEmit(name) {
-		o.events.Emit(o.ctx, name, eventData(e))
+		o.events.Emit(o.ctx, name, data)
 	}
 }
 

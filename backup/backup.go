@@ -37,6 +37,12 @@ type Config struct {
 	Notifiers []NamedNotifier
 	PublicURL string // of the pages, for links in notifications: "https://backups.example.com"; may be empty
 
+	Remind time.Duration // how long after people were told of what is wrong they are told again; 0 = DefaultRemind; < 0: never
+
+	// Alarm, if set, is told of each notification that comes from the watch, whether or not anybody is told of it: overdue,
+	// damage, and recovered where that is not the end of a run. As Observe it may take its time.
+	Alarm func(Notification)
+
 	// Observe, if set, is told of each run that ended, once, one after another, in a goroutine of its own: it may take its
 	// time. Of a run that was going on during a change of the configuration the new one is told.
 	Observe func(Ending)

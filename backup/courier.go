@@ -84,21 +84,25 @@ func (s *Service) courier(name string) *courier {
 }
 
 // send puts a notification on its way and returns at once.
-func (s *Service) send(name string, n Notification) {
+// taken, if not nil, is called once it was taken.
+func (s *Service) send(name string, n Notification, taken func()) {
 	c := s.courier(name)
 	if c.look().Waiting >= mostWaiting {
 		c.note(func(x *NotifierStatus) { x.Lost++ })
-		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "run", n.Run)
+		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "id", n.ID)
 		return
 	}
 	c.note(func(x *NotifierStatus) { x.Waiting++ })
 	c.line.add(&s.telling, s.log.logger(), func() {
-		taken := s.deliver(name, c, n)
+		ok := s.deliver(name, c, n)
 		c.note(func(x *NotifierStatus) {
-			if x.Waiting--; !taken {
+			if x.Waiting--; !ok {
 				x.Lost++
 			}
 		})
+		if ok && taken != nil {
+			taken()
+		}
 	})
 }
 

@@ -14,17 +14,24 @@ import (
 func newNotification(c *setup, e Ending, event Event, output string) Notification {
 	r := e.Run
 	n := Notification{
-		Event: event, Host: c.Host, Job: r.Job, Repository: r.Repository, Run: r.ID, State: r.State, Error: r.Error,
+		ID: r.ID + "-" + string(event), Event: event, Host: c.Host, Job: r.Job, Repository: r.Repository, Run: r.ID, State: r.State, Error: r.Error,
 		Started: r.Started, Ended: r.Ended, Bad: e.Bad, Snapshot: r.Snapshot,
 		Read: r.Progress.Bytes, New: r.Progress.New, Stored: r.Progress.Stored,
 	}
-	n.BadSince, n.LastGood, n.Output, n.said = e.BadSince, e.LastGood, output, r.Output != ""
-	if c.PublicURL != "" {
-		n.Link = strings.TrimSuffix(c.PublicURL, "/") + "/runs/" + url.PathEscape(r.ID)
-	}
+	n.BadSince, n.LastGood, n.Since = e.BadSince, e.LastGood, e.OverdueSince
+	n.Output, n.said = output, r.Output != ""
+	n.Link = c.link("runs", r.ID)
 	n.Title = title(n)
 	n.Text = n.text(c.Zone)
 	return n
+}
+
+// link is the address of a page; empty when the public address is not known.
+func (c *setup) link(page, name string) string {
+	if c.PublicURL == "" {
+		return ""
+	}
+	return strings.TrimSuffix(c.PublicURL, "/") + "/" + page + "/" + url.PathEscape(name)
 }
 
 func title(n Notification) string {
@@ -47,18 +54,8 @@ func title(n Notification) string {
 
 // text has one fact a line, and at its end what to do.
 func (n Notification) text(zone *time.Location) string {
-	var b strings.Builder
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "%-12s %s\n", name+":", value)
-		}
-	}
-	at := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return t.In(zone).Format("2006-01-02 15:04:05 MST")
-	}
+	b := facts{zone: zone}
+	line, at := b.line, b.at
 	b.WriteString("The " + n.Title + ".\n\n")
 	line("Reason", n.Error)
 	line("Job", n.Job)
@@ -67,7 +64,10 @@ func (n Notification) text(zone *time.Location) string {
 	line("Run", n.Run)
 	line("Began", at(n.Started))
 	line("Ended", at(n.Ended))
-	if n.Bad > 1 || n.Event == EventRecovered {
+	if n.Event == EventRecovered {
+		line("Was overdue", at(n.Since))
+	}
+	if n.Bad > 1 || n.Bad > 0 && n.Event == EventRecovered {
 		line("Bad since", fmt.Sprintf("%s, %s", at(n.BadSince), plural(n.Bad, "backup")))
 	}
 	if n.Bad > 0 && n.Event != EventRecovered {
@@ -90,6 +90,25 @@ func (n Notification) text(zone *time.Location) string {
 		b.WriteString("\n" + advice + "\n")
 	}
 	return b.String()
+}
+
+// facts is text with one fact a line.
+type facts struct {
+	strings.Builder
+	zone *time.Location
+}
+
+func (f *facts) line(name, value string) {
+	if value != "" {
+		fmt.Fprintf(f, "%-12s %s\n", name+":", value)
+	}
+}
+
+func (f *facts) at(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(f.zone).Format("2006-01-02 15:04:05 MST")
 }
 
 // advice says what to do.

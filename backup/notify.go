@@ -10,20 +10,22 @@ import (
 // Event is something about a job that people want to be told.
 type Event string
 
-// The events of a job's backups. A run has one at its end: recovered is a success after a bad one.
+// The events of a job's backups: a run has one at its end. Overdue and damage come from the watch, and again while they last.
 const (
 	EventStart     Event = "start"
 	EventSuccess   Event = "success"
 	EventFailure   Event = "failure" // failed, or interrupted
 	EventSuspect   Event = "suspect"
-	EventRecovered Event = "recovered"
+	EventOverdue   Event = "overdue"   // no good backup for longer than there may be
+	EventRecovered Event = "recovered" // a success after a bad one, or after overdue; or the end of damage
+	EventDamage    Event = "damage"    // of the repository that the job writes to: what a check or the watch found
 )
 
 // Events are all events.
-var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventRecovered}
+var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDamage}
 
 // DefaultEvents are those that a job without a word on it tells.
-var DefaultEvents = []Event{EventFailure, EventSuspect, EventRecovered}
+var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDamage}
 
 // Notifier brings notifications to people. Its methods may be called at once.
 type Notifier interface {
@@ -55,14 +57,15 @@ type Subscription struct {
 
 // Notification is one event, in words and in facts. Times are UTC, but for those in the text.
 type Notification struct {
+	ID         string    `json:"id"` // of this one, the same in all attempts to deliver it
 	Event      Event     `json:"event"`
 	Title      string    `json:"title"` // one line
 	Text       string    `json:"text"`  // what happened, since when, and what to do; several lines
 	Host       string    `json:"host"`
-	Job        string    `json:"job"`
+	Job        string    `json:"job"` // empty: it is about the repository
 	Repository string    `json:"repository"`
-	Run        string    `json:"run"`
-	State      State     `json:"state"`
+	Run        string    `json:"run"`   // empty: no run has brought it about
+	State      State     `json:"state"` // of the run
 	Error      string    `json:"error,omitempty"`
 	Output     string    `json:"output,omitempty"` // what the program said last, if the job says that it is told
 	Started    time.Time `json:"started,omitzero"`
@@ -70,6 +73,9 @@ type Notification struct {
 	BadSince   time.Time `json:"bad_since,omitzero"` // see Ending
 	Bad        int       `json:"bad_runs,omitempty"`
 	LastGood   time.Time `json:"last_good,omitzero"`
+	Since      time.Time `json:"since,omitzero"`    // since when a job is, or was, overdue, or a repository damaged
+	Reasons    []string  `json:"reasons,omitempty"` // of overdue and damage, in words
+	Told       int       `json:"told,omitempty"`    // of overdue and damage: how often, this time included
 	Snapshot   string    `json:"snapshot,omitempty"`
 	Read       int64     `json:"bytes_read"`
 	New        int64     `json:"bytes_new"`
@@ -109,7 +115,7 @@ func (s *Service) notify(c *setup, e Ending, events ...Event) {
 	for _, n := range c.Notifiers {
 		wanted := j.wants(n)
 		if i := slices.IndexFunc(events, func(event Event) bool { return slices.Contains(wanted, event) }); i >= 0 {
-			s.send(n.Name, newNotification(c, e, events[i], j.outputFor(n, events[i], e.Run)))
+			s.send(n.Name, newNotification(c, e, events[i], j.outputFor(n, events[i], e.Run)), nil)
 		}
 	}
 }

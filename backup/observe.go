@@ -14,10 +14,15 @@ type Ending struct {
 	BadSince time.Time // of a backup: when the first of the bad ones ended that came after the last good one; zero if there is none
 	Bad      int       // how many they are, this one included
 	LastGood time.Time // of a backup: when the last good one ended, this one included; zero if there is none
+
+	// Of a good backup: since when its job was overdue until now, if people were told so; else zero.
+	OverdueSince time.Time
 }
 
-// Recovered reports whether this is the first good backup after a bad one.
-func (e Ending) Recovered() bool { return e.Run.State == StateOK && !e.BadSince.IsZero() }
+// Recovered reports whether this is the first good backup after a bad one, or ended that the job was overdue.
+func (e Ending) Recovered() bool {
+	return e.Run.State == StateOK && (!e.BadSince.IsZero() || !e.OverdueSince.IsZero())
+}
 
 // ended tells of a run that ended: it is in the history already, and nothing that happens here changes it or keeps it
 // waiting. c is what it was started with, for the time in which no configuration is attached.
@@ -28,6 +33,9 @@ func (s *Service) ended(c *setup, run Run) {
 		e := Ending{Run: run}
 		if run.Kind == KindBackup {
 			e.weigh(s.allRuns())
+			if run.State == StateOK {
+				e.OverdueSince = s.ledger.settle(s.log.logger(), run.Job)
+			}
 		}
 		s.notify(now, e, e.events()...)
 		if now.Observe != nil {

@@ -6,7 +6,7 @@ import (
 )
 
 // overdueGrace is what a scheduled job has, beyond its schedule, its jitter and the time that its last good run took,
-// before it is overdue.
+// before it is overdue; one whose slots are closer together than that has until the next.
 const overdueGrace = 2 * time.Hour
 
 // deadline is until when a job must be good again; the zero time when nothing says so. good is its last good backup, nil when
@@ -27,11 +27,11 @@ func (p plan) deadline(good *Run, since time.Time, overdueAfter time.Duration) t
 	}
 	// One that was made by hand just before a slot counts for a whole interval.
 	slot := p.schedule.Next(from, p.zone)
-	due := slot
-	if whole := from.Add(p.schedule.Next(slot, p.zone).Sub(slot)); whole.After(due) {
+	due, interval := slot, p.schedule.Next(slot, p.zone).Sub(slot)
+	if whole := from.Add(interval); whole.After(due) {
 		due = whole
 	}
-	return due.Add(p.jitter + took + overdueGrace)
+	return due.Add(p.jitter + took + min(overdueGrace, interval))
 }
 
 // Overdue reports whether the job has not been good for longer than it may be.
@@ -39,11 +39,14 @@ func (j JobStatus) Overdue() bool { return !j.OverdueSince.IsZero() }
 
 // overdueReason says it in health.
 func (j JobStatus) overdueReason(now time.Time) string {
-	text := fmt.Sprintf("job %s: overdue since %s", j.Name, j.OverdueSince.UTC().Format("2006-01-02 15:04 UTC"))
-	if j.LastGood.IsZero() {
-		return text + ": there is no good backup"
+	return fmt.Sprintf("job %s: overdue since %s: %s", j.Name, minute(j.OverdueSince), lastGoodWas(j.LastGood, now))
+}
+
+func lastGoodWas(at, now time.Time) string {
+	if at.IsZero() {
+		return "there is no good backup"
 	}
-	return text + ": the last good backup was made " + ago(j.LastGood, now)
+	return "the last good backup was made " + ago(at, now)
 }
 
 // planJob fills in what is planned for a job, and whether it is overdue; good is its last good backup.
@@ -52,14 +55,22 @@ func (s *Service) planJob(c *setup, j Job, runs []Run, good *Run, status *JobSta
 	if j.Off {
 		return
 	}
-	x, p, now, since := s.automatic(), c.backupPlan(j), s.now(), time.Time{}
-	if x != nil && c.Automatic && !j.Schedule.IsZero() {
-		_, status.NextRun = x.next(p, runs, now)
-		since = x.since(p, now)
+	now := s.now()
+	if x := s.automatic(); x != nil && c.Automatic && !j.Schedule.IsZero() {
+		_, status.NextRun = x.next(c.backupPlan(j), runs, now)
 	}
-	if at := p.deadline(good, since, j.OverdueAfter); !at.IsZero() && now.After(at) {
+	if at := s.deadline(c, j, good, now); !at.IsZero() && now.After(at) {
 		status.OverdueSince = at
 	}
+}
+
+// deadline is until when a job must be good again; good is its last good backup. The zero time when nothing says so.
+func (s *Service) deadline(c *setup, j Job, good *Run, now time.Time) time.Time {
+	p, since := c.backupPlan(j), time.Time{}
+	if x := s.automatic(); x != nil && c.Automatic {
+		since = x.since(p, now)
+	}
+	return p.deadline(good, since, j.OverdueAfter)
 }
 
 // since is since when a plan has its schedule.

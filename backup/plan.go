@@ -85,6 +85,16 @@ func (c *setup) plans() (plans []plan) {
 	return plans
 }
 
+// watched are the jobs without a schedule that can be overdue all the same: from when on is noted, too.
+func (c *setup) watched() (plans []plan) {
+	for _, j := range c.Jobs {
+		if c.Automatic && !j.Off && j.Schedule.IsZero() && j.OverdueAfter > 0 {
+			plans = append(plans, c.backupPlan(j))
+		}
+	}
+	return plans
+}
+
 func (c *setup) backupPlan(j Job) plan {
 	return plan{KindBackup, j.Name, j.Schedule, j.Zone, j.Jitter, c.Host, func(s *Service, slot time.Time) (Run, error) {
 		return s.backup(bySchedule, j.Name, slot)

@@ -109,7 +109,7 @@ func (x *scheduler) pass() (wake time.Time) {
 		return time.Time{}
 	}
 	plans, runs := c.plans(), x.service.allRuns()
-	x.note(c, plans, runs, now)
+	x.note(c, append(slices.Clone(plans), c.watched()...), runs, now)
 	for _, p := range plans {
 		slot, at := x.next(p, runs, now)
 		if slot.IsZero() {
@@ -122,7 +122,7 @@ func (x *scheduler) pass() (wake time.Time) {
 			wake = at
 		}
 	}
-	return wake
+	return sooner(wake, x.watch(now))
 }
 
 // start starts a run and returns when to look again. While one of the same kind goes on, the slot waits for its end.

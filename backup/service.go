@@ -33,6 +33,8 @@ type Service struct {
 	observed line // of these, the calls of Observe
 	telling  sync.WaitGroup
 
+	ledger ledger // what people were told of what is wrong
+
 	couriers    map[string]*courier // by the notifier's name
 	lastSetup   *setup              // the configuration that was current last
 	lastCall    context.Context     // done when the Service is closed: who waits to try again tries now

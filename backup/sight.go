@@ -12,11 +12,15 @@ type Sight struct {
 	Jobs      map[string]int `json:"jobs,omitempty"`       // how many of them are a job's of this host
 	PackBytes *int64         `json:"pack_bytes,omitempty"` // what all packs take; nil when the run did not list them
 	Alarms    []string       `json:"alarms,omitempty"`     // what others removed, or added to the keys, since it was accepted last
+	Missing   int            `json:"missing,omitempty"`    // of an alarm: the snapshots that others removed
 }
 
 // tell is what others are told of it.
 func (now *sight) tell(host string) *Sight {
 	s := &Sight{Snapshots: len(now.snapshots), Jobs: map[string]int{}, Alarms: now.alarms}
+	if len(now.alarms) > 0 {
+		s.Missing = len(now.before.missing(now.snapshots))
+	}
 	for _, x := range now.snapshots {
 		if job := jobOf(x); job != "" && x.Hostname == host {
 			s.Jobs[job]++

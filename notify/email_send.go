@@ -97,7 +97,7 @@ func (e *Email) message(n backup.Notification, enclosed enclosure) (*mail.Msg, e
 		return nil, err
 	}
 	_, domain, _ := strings.Cut(from.Address, "@")
-	m.SetMessageIDWithValue(n.Run + "-" + string(n.Event) + "@" + domain) // the same in all attempts
+	m.SetMessageIDWithValue(n.ID + "@" + domain) // the same in all attempts
 	m.SetDate()
 	x := told{n, enclosed.text}
 	m.Subject(cmp.Or(oneLine(e.subject.sayOr(x, n.Title)), oneLine(n.Title)))

@@ -27,7 +27,7 @@ import (
 const canary = "canary-93ab-token"
 
 var failed = backup.Notification{
-	Event: backup.EventFailure, Title: "backup of shop FAILED", Text: "The backup of shop FAILED.\n\nReason: gone\n",
+	ID: "run-1-failure", Event: backup.EventFailure, Title: "backup of shop FAILED", Text: "The backup of shop FAILED.\n\nReason: gone\n",
 	Job: "shop", Run: "run-1", State: backup.StateFailed, Error: "gone",
 }
 

@@ -117,7 +117,7 @@ func (w *Webhook) Deliver(ctx context.Context, n backup.Notification) error {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Backup-Event", string(n.Event))
-	r.Header.Set("Backup-Delivery", n.Run+"-"+string(n.Event))
+	r.Header.Set("Backup-Delivery", n.ID)
 	if len(w.secret) > 0 {
 		r.Header.Set("Backup-Signature", sign(w.secret, time.Now(), body))
 	}
