@@ -115,8 +115,8 @@ func (s *setup) downloadFormat(job string) string {
 
 // forMail adds to a notification what a Mailer needs.
 func (s *Service) forMail(c *setup, n Notification) Notification {
-	if j, err := c.job(n.Job); err == nil {
-		n.MailTo = j.MailTo
+	for _, j := range c.concerned(n) {
+		n.MailTo = append(n.MailTo, without(j.MailTo, n.MailTo)...)
 	}
 	if n.Snapshot != "" {
 		n.Dump = &Dump{Format: c.downloadFormat(n.Job), service: s, snapshot: n.Snapshot, where: n.Repository, job: n.Job}

@@ -211,6 +211,6 @@ func (v *vault) changeKeys(ctx context.Context, c *setup, r *repo.Repository, ch
 }
 
 // without is a list less what is in another.
-func without(list, less []repo.ID) []repo.ID {
-	return slices.DeleteFunc(slices.Clone(list), func(id repo.ID) bool { return slices.Contains(less, id) })
+func without[T comparable](list, less []T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(x T) bool { return slices.Contains(less, x) })
 }

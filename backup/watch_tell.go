@@ -40,15 +40,23 @@ func (s *Service) alarm(c *setup, n notice, runs []Run) {
 // listeners are the notifiers that want to be told: those of the job, or of all jobs that write to the repository.
 func (c *setup) listeners(n Notification) (names []string) {
 	for _, to := range c.Notifiers {
-		if slices.ContainsFunc(c.Jobs, func(j Job) bool {
-			r, err := c.repository(j.To)
-			concerned := n.Job == j.Name || n.Job == "" && err == nil && r.Name == n.Repository
-			return concerned && slices.Contains(j.wants(to), n.Event)
-		}) {
+		wants := func(j Job) bool { return slices.Contains(j.wants(to), n.Event) }
+		if slices.ContainsFunc(c.concerned(n), wants) {
 			names = append(names, to.Name)
 		}
 	}
 	return names
+}
+
+// concerned are the jobs that a notification is about: its own, or all that write to its repository.
+func (c *setup) concerned(n Notification) (jobs []Job) {
+	for _, j := range c.Jobs {
+		r, err := c.repository(j.To)
+		if j.Name == n.Job || n.Job == "" && err == nil && r.Name == n.Repository {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs
 }
 
 // recoveredElsewhere tells that a job is not overdue any more, since another process has backed it up. A backup that was the
