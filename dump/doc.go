@@ -5,6 +5,7 @@
 //	sqlite     read in this process, page by page, in one read transaction
 //	command    whatever a program prints
 //	files      a folder with everything in it
+//	mysql      mariadb-dump or mysqldump, and a connection of our own
 //	caddy      Caddy's own storage and configuration
 //
 // Programs are run by argument vector, never by a shell; secrets go to them by files and environment, never by
@@ -26,7 +27,7 @@ import (
 const namespace = "backup.sources."
 
 // planned are the sources of the grammar that are not built yet.
-var planned = []string{"mysql", "django"}
+var planned = []string{"django"}
 
 // Planned gives an error for a source's name that belongs to the grammar but is not served yet, and nil for every
 // other, also one that nobody knows.

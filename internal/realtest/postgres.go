@@ -8,34 +8,29 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Postgres is a private PostgreSQL server: data and socket in a folder of its own, loopback only, without fsync. Its
 // superuser is postgres. Over TCP it asks for Password, over the socket for nothing.
 type Postgres struct {
+	server
 	Bin      string // folder of the programs of the server's own version
 	Dir      string // holds the socket
 	Port     int
 	Password string
-
-	pid  int
-	done chan struct{} // closed when the server has ended
 }
 
 // StartPostgres starts a server and has it stopped when the test ends. As root, the server runs as user postgres. It
 // takes about two seconds: share one among subtests.
 func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
-	p := &Postgres{Bin: postgresBin(t), Password: "not-a-secret", done: make(chan struct{})}
+	p := &Postgres{Bin: postgresBin(t), Password: "not-a-secret"}
 	// Not t.TempDir: user postgres could not enter it, and a socket's path must be short.
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
@@ -43,10 +38,16 @@ func StartPostgres(t testing.TB) *Postgres {
 	}
 	p.Dir = dir
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	cred := postgresCredential(t, dir)
+	cred := credential(t, "postgres", dir)
 	p.initdb(t, cred)
-	p.start(t, cred)
-	t.Cleanup(func() { p.Stop(t) })
+	p.Port = freePort(t)
+	// SIGINT is its fast shutdown.
+	p.start(t, exec.Command(filepath.Join(p.Bin, "postgres"), "-D", filepath.Join(dir, "data"), "-k", dir, "-p", strconv.Itoa(p.Port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=40"),
+		dir, cred, syscall.SIGINT, func() bool {
+			out, err := exec.Command(p.Program("pg_isready"), "-q", "-h", dir, "-p", strconv.Itoa(p.Port)).CombinedOutput()
+			return err == nil && len(out) == 0
+		})
 	return p
 }
 
@@ -65,24 +66,6 @@ func postgresBin(t testing.TB) string {
 	return filepath.Dir(Need(t, "initdb"))
 }
 
-// postgresCredential makes dir belong to user postgres when we are root, which initdb refuses; else nil.
-func postgresCredential(t testing.TB, dir string) *syscall.Credential {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		missing(t, "postgres")
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	if err := os.Chown(dir, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
 func (p *Postgres) initdb(t testing.TB, cred *syscall.Credential) {
 	t.Helper()
 	pwfile := filepath.Join(p.Dir, "pw")
@@ -97,76 +80,6 @@ func (p *Postgres) initdb(t testing.TB, cred *syscall.Credential) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-}
-
-func (p *Postgres) start(t testing.TB, cred *syscall.Credential) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	var log bytes.Buffer
-	cmd := exec.Command(filepath.Join(p.Bin, "postgres"), "-D", filepath.Join(p.Dir, "data"), "-k", p.Dir,
-		"-p", strconv.Itoa(p.Port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-		"-c", "full_page_writes=off", "-c", "max_connections=40")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.Dir, &log, &log
-	// SIGINT is the server's fast shutdown. It is bound to the thread that starts, so that one stays until the end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGINT}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer close(p.done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	p.pid = cmd.Process.Pid
-	if !p.ready() {
-		p.Stop(t)
-		t.Fatalf("PostgreSQL does not start:\n%s", log.String())
-	}
-}
-
-// ready waits until the server takes connections; false when it ends or takes longer than half a minute.
-func (p *Postgres) ready() bool {
-	for range 600 {
-		out, err := exec.Command(p.Program("pg_isready"), "-q", "-h", p.Dir, "-p", strconv.Itoa(p.Port)).CombinedOutput()
-		if err == nil && len(out) == 0 {
-			return true
-		}
-		select {
-		case <-p.done:
-			return false
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return false
-}
-
-// Stop ends the server at once, its connections broken, and waits until it is gone. It may be called more than once.
-func (p *Postgres) Stop(t testing.TB) {
-	t.Helper()
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
-		select {
-		case <-p.done:
-			return
-		default:
-			syscall.Kill(p.pid, sig)
-		}
-		select {
-		case <-p.done:
-			return
-		case <-time.After(10 * time.Second):
-		}
-	}
-	t.Error("PostgreSQL does not stop")
 }
 
 // Program is the path of a client program of the server's version: "psql", "pg_dump".

@@ -1,0 +1,263 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+func init() { caddy.RegisterModule(new(MySQL)) }
+
+// MySQL dumps databases of a MariaDB or MySQL server with mariadb-dump or mysqldump, whichever is there, in one transaction,
+// with routines, triggers and events. A dump counts only with the line that the program writes last; on the way the rows of
+// each table are counted. Tables of engines without transactions (MyISAM, Aria) are dumped too, but not as of one moment: the
+// manifest names them.
+//
+// Users and their rights are not part of a database; with All they are dumped beside, of MariaDB only.
+type MySQL struct {
+	// DSN says where the database is and who we are there: mysql://user:password@host:3306/name. Placeholders are replaced.
+	// Without a host, or with localhost, it is the server's socket, which ?socket=/path names if it is in no usual place.
+	// TLS: ?ssl_mode=required, or ?ssl_ca=/path to verify the server.
+	DSN string `json:"dsn,omitempty"`
+
+	// Whether all databases of the server are dumped, but its own, each as a part of its own. Then the DSN names none.
+	All bool `json:"all,omitempty"`
+
+	// Tables that are left out, with their data. Of a database among all: database.table.
+	Exclude []string `json:"exclude,omitempty"`
+
+	// How long the dump waits for a table that somebody else has locked. Default: 5m.
+	LockTimeout caddy.Duration `json:"lock_timeout,omitempty"`
+
+	dsn string // resolved: secret
+}
+
+const (
+	defaultLockTimeout = 5 * time.Minute
+)
+
+// CaddyModule tells Caddy about the source.
+func (*MySQL) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "mysql", New: func() caddy.Module { return new(MySQL) }}
+}
+
+// UnmarshalCaddyfile reads
+//
+//	mysql {
+//		dsn <address>
+//		all
+//		exclude <table...>
+//		lock_timeout <duration>
+//	}
+func (m *MySQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the module's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		if err := m.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	if m.DSN == "" {
+		return d.Err("mysql is missing its dsn")
+	}
+	return nil
+}
+
+func (m *MySQL) unmarshalOption(d *caddyfile.Dispenser) error {
+	switch word := d.Val(); word {
+	case "dsn":
+		return oneArg(d, &m.DSN)
+	case "all":
+		if m.All = true; d.NextArg() {
+			return d.ArgErr()
+		}
+	case "exclude":
+		tables := d.RemainingArgs()
+		if len(tables) == 0 {
+			return d.ArgErr()
+		}
+		m.Exclude = append(m.Exclude, tables...)
+	case "lock_timeout":
+		var text string
+		if m.LockTimeout != 0 {
+			return d.Errf("%s already specified", word)
+		}
+		if !d.AllArgs(&text) {
+			return d.ArgErr()
+		}
+		limit, err := caddy.ParseDuration(text)
+		if err != nil || limit <= 0 {
+			return d.Errf("bad %s value '%s': must be a duration such as 5m", word, text)
+		}
+		m.LockTimeout = caddy.Duration(limit)
+	default:
+		return d.Errf("unrecognized subdirective '%s'", word)
+	}
+	return nil
+}
+
+// Provision replaces the placeholders.
+func (m *MySQL) Provision(caddy.Context) (err error) {
+	m.dsn, err = resolve("dsn", m.DSN)
+	m.dsn = strings.TrimSpace(m.dsn)
+	return err
+}
+
+// Validate checks the settings; nobody is asked.
+func (m *MySQL) Validate() error {
+	if m.dsn == "" {
+		return errors.New("mysql is missing its dsn")
+	}
+	s, err := parseMyDSN(m.dsn)
+	switch {
+	case err != nil:
+		return err
+	case m.All && s.database != "":
+		return errors.New("all: the dsn names a database; leave either out")
+	case !m.All && s.database == "":
+		return errors.New("dsn: it names no database; write mysql://user:password@host:3306/database, or all")
+	case m.LockTimeout < 0:
+		return fmt.Errorf("bad lock_timeout value '%s': negative", time.Duration(m.LockTimeout))
+	}
+	for _, table := range m.Exclude {
+		if table == "" || strings.ContainsAny(table, "{}\n\x00") || m.All && !strings.Contains(table, ".") {
+			return fmt.Errorf("bad exclude value '%s': the name of a table, with all of database.table", table)
+		}
+	}
+	return nil
+}
+
+func (m *MySQL) lockTimeout() time.Duration {
+	if m.LockTimeout > 0 {
+		return time.Duration(m.LockTimeout)
+	}
+	return defaultLockTimeout
+}
+
+// Dump runs the dump program, and reads its output along.
+func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.Task) (backup.Facts, error) {
+	s, err := newMyServer(m.dsn)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	database := m.databaseOf(p, s)
+	conn, err := s.connect(ctx, database)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	defer conn.Close()
+	server, err := conn.version(ctx)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	tool, err := m.dumper(ctx, server)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	facts := backup.Facts{
+		Engine: server.String(), Tool: tool.path[strings.LastIndexByte(tool.path, '/')+1:] + " " + tool.version.text, Notes: tool.doubts(server),
+		Source: fmt.Sprintf("database %s on %s", database, s.place()),
+	}
+	args := append(tool.options(server), m.ignored(database)...)
+	if database == "" {
+		facts.Source, args = "users of "+s.place(), []string{"--system=users"}
+	} else if err := conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t); err != nil {
+		return backup.Facts{}, err
+	}
+	if database != "" {
+		args = append(args, "--", database)
+	}
+	program, settings, err := s.program(tool, args...)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	defer settings.Close()
+	ctx, stop := m.watchLocks(ctx, conn)
+	defer stop()
+	if facts.Rows, err = dumpScript(ctx, t, program, w); err != nil {
+		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
+	}
+	facts.Checked = "script read to the line that is written last, rows counted"
+	return facts, nil
+}
+
+// ignored are the options for the tables of a database that are left out.
+func (m *MySQL) ignored(database string) (options []string) {
+	for _, table := range m.Exclude {
+		if !m.All {
+			table = database + "." + table
+		}
+		if strings.HasPrefix(table, database+".") {
+			options = append(options, "--ignore-table="+table)
+		}
+	}
+	return options
+}
+
+// dumpScript gives the output of a program to w and reads it along. The error is nil only if the program ended well and its
+// script is whole.
+func dumpScript(ctx context.Context, t *backup.Task, p program, w io.Writer) (map[string]int64, error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	in, tee := io.Pipe()
+	type result struct {
+		rows map[string]int64
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		rows, err := readScript(in)
+		if err != nil {
+			fail(err) // ends the dump: it is worth nothing
+		}
+		in.CloseWithError(err)
+		read <- result{rows, err}
+	}()
+	_, err := p.run(ctx, t, nil, io.MultiWriter(w, tee))
+	if err != nil {
+		tee.CloseWithError(err)
+	} else {
+		tee.Close()
+	}
+	if r := <-read; err == nil || errors.Is(err, r.err) {
+		return r.rows, r.err
+	}
+	return nil, err
+}
+
+// readScript reads a script to its end, counts the rows of its tables, and says whether it is whole.
+func readScript(r io.Reader) (map[string]int64, error) {
+	script, rows := newSQLScript(r), map[string]int64{}
+	for {
+		stmt, err := script.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		countRows(stmt, rows)
+	}
+	if !script.complete {
+		return nil, fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)
+	}
+	return rows, nil
+}
+
+// Interface guards
+var (
+	_ backup.Source         = (*MySQL)(nil)
+	_ caddy.Provisioner     = (*MySQL)(nil)
+	_ caddy.Validator       = (*MySQL)(nil)
+	_ caddyfile.Unmarshaler = (*MySQL)(nil)
+)

@@ -1,0 +1,232 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// Examine connects, looks for the program, and whether our user sees everything that is to be dumped.
+func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis {
+	s, err := newMyServer(m.dsn)
+	if err != nil {
+		return failing(err)
+	}
+	conn, err := s.connect(ctx, s.database)
+	if err != nil {
+		return failing(err)
+	}
+	defer conn.Close()
+	server, err := conn.version(ctx)
+	if err != nil {
+		return failing(err)
+	}
+	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "%s lets user %s in on %s", server, s.user, s.place())}
+	if tool, err := m.dumper(ctx, server); err != nil {
+		list = append(list, failing(err)...)
+	} else if list = append(list, diagnosis(backup.LevelOK, "%s %s is there", tool.path, tool.version.text)); true {
+		for _, doubt := range tool.doubts(server) {
+			list = append(list, diagnosis(backup.LevelWarning, "%s", doubt))
+		}
+	}
+	databases := []string{s.database}
+	if m.All {
+		if databases, err = conn.databases(ctx); err != nil {
+			return append(list, failing(err)...)
+		}
+	}
+	for _, database := range databases {
+		list = append(list, m.examineDatabase(ctx, conn, s, database, t))
+	}
+	return list
+}
+
+func (m *MySQL) examineDatabase(ctx context.Context, conn *myConn, s *myServer, database string, t *backup.Task) backup.Diagnosis {
+	var facts backup.Facts
+	switch err := conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t); {
+	case err != nil:
+		return diagnosis(backup.LevelError, "%v", err)
+	case len(facts.Notes) > 0:
+		return diagnosis(backup.LevelWarning, "database %s: %s", database, strings.Join(facts.Notes, "; "))
+	}
+	return diagnosis(backup.LevelOK, "database %s can be read whole", database)
+}
+
+// ownDatabases are the server's.
+var ownDatabases = []string{"information_schema", "performance_schema", "mysql", "sys"}
+
+// databases are all that are there but the server's own.
+func (c *myConn) databases(ctx context.Context) ([]string, error) {
+	all, err := c.list(ctx, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")
+	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(ownDatabases, strings.ToLower(name)) }), err
+}
+
+// examineTables refuses a database of which our user does not see everything: a dump program leaves out silently what it is not
+// shown. It names the tables that no transaction covers.
+func (c *myConn) examineTables(ctx context.Context, s *myServer, database string, patience time.Duration, facts *backup.Facts, t *backup.Task) error {
+	// Views that refer to what is gone, and locked tables, would hold up information_schema.
+	if _, err := c.ExecContext(ctx, fmt.Sprintf("SET lock_wait_timeout = %d", max(1, int(patience.Seconds())))); err != nil {
+		return err
+	}
+	missing, err := c.missingPrivileges(ctx, database)
+	if err != nil {
+		return fmt.Errorf("cannot look what user may read of database %s: %w", database, err)
+	}
+	if len(missing) > 0 {
+		user, _ := c.value(ctx, "SELECT CURRENT_USER()")
+		return fmt.Errorf("user %s does not see all of database %s, and what it does not see would be left out: "+
+			"GRANT %s ON `%s`.* TO this user", user, database, strings.Join(missing, ", "), database)
+	}
+	closed, err := c.list(ctx, "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_definition IS NULL", database)
+	if err != nil {
+		return fmt.Errorf("cannot list the routines of database %s: %w", database, err)
+	}
+	if len(closed) > 0 {
+		return fmt.Errorf("user %s may not read what others wrote as routines of database %s, and the dump would fail: %s; "+
+			"GRANT SELECT ON mysql.proc TO this user, or SHOW_ROUTINE with MySQL", s.user, database, summed(closed))
+	}
+	loose, err := c.list(ctx, `SELECT t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine
+		WHERE t.table_schema = ? AND t.table_type = 'BASE TABLE' AND (e.transactions IS NULL OR e.transactions <> 'YES') ORDER BY 1`, database)
+	if err != nil {
+		return fmt.Errorf("cannot list the tables of database %s: %w", database, err)
+	}
+	if len(loose) > 0 {
+		note := "tables without transactions, which are not as of the moment of the others: " + summed(loose)
+		facts.Notes = append(facts.Notes, note)
+		t.Log.Warn(note, "database", database, "tables", len(loose))
+	}
+	return nil
+}
+
+// missingPrivileges are those without which something of a database would silently not be dumped.
+func (c *myConn) missingPrivileges(ctx context.Context, database string) (missing []string, err error) {
+	grantees, err := c.grantees(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := strings.TrimSuffix(strings.Repeat("?, ", len(grantees)), ", ")
+	global, err := c.list(ctx, "SELECT DISTINCT privilege_type FROM information_schema.user_privileges WHERE grantee IN ("+in+")", grantees...)
+	if err != nil {
+		return nil, err
+	}
+	local, err := c.list(ctx, "SELECT DISTINCT privilege_type FROM information_schema.schema_privileges WHERE grantee IN ("+in+") AND ? LIKE table_schema",
+		append(grantees, database)...)
+	if err != nil {
+		return nil, err
+	}
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(global, name) || slices.Contains(local, name) })
+	}
+	for _, name := range []string{"SELECT", "SHOW VIEW", "TRIGGER", "EVENT"} {
+		if !has(name) {
+			missing = append(missing, name)
+		}
+	}
+	if !slices.Contains(global, "SELECT") && !has("EXECUTE", "ALTER ROUTINE") { // who may read all reads routines too
+		missing = append(missing, "EXECUTE")
+	}
+	return missing, nil
+}
+
+// grantees are we and our role, as information_schema writes them.
+func (c *myConn) grantees(ctx context.Context) (names []any, err error) {
+	user, err := c.value(ctx, "SELECT CURRENT_USER()")
+	if err != nil {
+		return nil, err
+	}
+	name, host := user, "%"
+	if i := strings.LastIndexByte(user, '@'); i >= 0 {
+		name, host = user[:i], user[i+1:]
+	}
+	names = append(names, "'"+name+"'@'"+host+"'")
+	roles, err := c.value(ctx, "SELECT CURRENT_ROLE()") // servers before roles do not know the function
+	if err != nil || roles == "" || roles == "NONE" {
+		return names, nil
+	}
+	for role := range strings.SplitSeq(roles, ",") {
+		role, _, _ = strings.Cut(strings.ReplaceAll(role, "`", ""), "@")
+		names = append(names, "'"+role+"'@''", "'"+role+"'@'%'", role)
+	}
+	return names, nil
+}
+
+// lockLook is how often it is looked whether the dump waits for a lock.
+const lockLook = time.Second
+
+// watchLocks ends a dump that waits too long for a table that somebody else has locked: the programs cannot be told how long to
+// wait, and the server's default is a day. The context that it returns ends then; stop waits for the end of the watch.
+func (m *MySQL) watchLocks(ctx context.Context, conn *myConn) (_ context.Context, stop func()) {
+	ctx, fail := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(min(lockLook, m.lockTimeout()))
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			id, statement, err := conn.waiting(ctx, m.lockTimeout())
+			if err != nil || id == "" {
+				continue // the dump itself will tell what is the matter with the server
+			}
+			fail(fmt.Errorf("somebody else has locked a table, and the dump has waited for longer than lock_timeout (%s), at: %s",
+				m.lockTimeout(), statement))
+			// The server would let it wait on.
+			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "KILL "+id)
+			return
+		}
+	}()
+	return ctx, func() { fail(nil); <-done }
+}
+
+// waiting finds a statement of a dump program of our user that waits for a lock. id is the connection's.
+func (c *myConn) waiting(ctx context.Context, patience time.Duration) (id, statement string, err error) {
+	rows, err := c.QueryContext(ctx, `SELECT id, left(info, 100) FROM information_schema.processlist
+		WHERE user = substring_index(user(), '@', 1) AND id > connection_id() AND state LIKE 'Waiting for table%' AND time >= ?
+		AND (info LIKE 'show %' OR info LIKE 'SELECT /*%' OR info LIKE 'LOCK TABLES %')`, int(patience.Seconds()))
+	if err != nil {
+		return "", "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&id, &statement); err != nil {
+			return "", "", err
+		}
+	}
+	return id, statement, rows.Err()
+}
+
+// explain adds what to do to an error of a program.
+func (s *myServer) explain(what string, err error) error {
+	text := err.Error()
+	for _, h := range myHints {
+		if strings.Contains(text, h.words) {
+			return fmt.Errorf("%s: %w; %s", what, err, h.way)
+		}
+	}
+	if errors.Is(err, errCutOff) {
+		return fmt.Errorf("%s is not whole: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+var myHints = []struct{ words, way string }{
+	{"Access denied", "grant the user what is missing"},
+	{"insufficent privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"}, // as it is spelt there
+	{"insufficient privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"},
+	{"Lost connection", "the server ended the connection; see its log"},
+	{"server has gone away", "the server ended the connection; see its log"},
+	{"Table definition has changed", "a table was altered during the dump: back up again"},
+	{"max_allowed_packet", "raise max_allowed_packet of the server: a row is larger than it"},
+	{"SUPER", "restore as a user with the right SET USER (SUPER on older servers): views and routines belong to other users"},
+}
+
+var _ backup.Examiner = (*MySQL)(nil)

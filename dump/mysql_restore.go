@@ -1,0 +1,139 @@
+package dump
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+const maxMyName = 64 // characters of a database's name
+
+// Restore creates a new database and runs the dump in it, statement by statement over one connection of our own: no client
+// program reads it, so nothing in it can start a program or read a file here. After any failure the new database is dropped
+// again. It gets the character set of the database that the source dumps, while that is there; each table has its own in the
+// dump. Views and routines keep those who defined them: that takes the right to do so.
+func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place string, t *backup.Task) error {
+	if err := checkMyName(place); err != nil {
+		return err
+	}
+	s, err := newMyServer(m.dsn)
+	if err != nil {
+		return err
+	}
+	database := m.databaseOf(p, s)
+	if database == "" {
+		return fmt.Errorf("%w: users are not restored by themselves; restore the part as a file, and read it before you run it",
+			backup.ErrInvalid)
+	}
+	conn, err := s.connect(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.create(ctx, place, database, s); err != nil {
+		return err
+	}
+	if err := s.restoreInto(ctx, r, place); err != nil {
+		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
+	}
+	return nil
+}
+
+func checkMyName(name string) error {
+	if name == "" || len([]rune(name)) > maxMyName || strings.ContainsAny(name, "\x00\n") || strings.HasSuffix(name, " ") {
+		return fmt.Errorf("%w: '%s' cannot be the name of a database: 1 to %d characters", backup.ErrInvalid, name, maxMyName)
+	}
+	return nil
+}
+
+// create makes a new database like another one. It is not cancelled once begun: nobody would know whether it is there.
+func (c *myConn) create(ctx context.Context, place, like string, s *myServer) error {
+	query := "CREATE DATABASE " + quoteMyName(place)
+	charset, err := c.value(ctx, "SELECT concat(default_character_set_name, ' COLLATE ', default_collation_name) FROM information_schema.schemata "+
+		"WHERE schema_name = ?", like)
+	if err != nil {
+		return s.explain("creating "+place+" for a restore", err)
+	}
+	if charset != "" {
+		query += " CHARACTER SET " + charset
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	_, err = c.ExecContext(bounded, query)
+	var refused *mysql.MySQLError
+	if errors.As(err, &refused) && refused.Number == 1007 {
+		return fmt.Errorf("%w: database %s exists on %s; restore to another name, or drop it first", backup.ErrConflict, place, s.place())
+	}
+	if err != nil {
+		return s.explain("creating "+place+" for a restore", err)
+	}
+	return nil
+}
+
+// restoreInto runs a script in a database that nobody else uses.
+func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database string) error {
+	conn, err := s.connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	script := newSQLScript(r)
+	for n := 1; ; n++ {
+		stmt, err := script.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, string(bytes.TrimSpace(stmt))); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return fmt.Errorf("statement %d, at line %d (%.60q): %w", n, script.line, stmt, err)
+		}
+	}
+	if !script.complete {
+		return fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)
+	}
+	return nil
+}
+
+// drop takes a new database away, also when the run was cancelled. Its error says what is left.
+func (s *myServer) drop(place string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := s.connect(ctx, "")
+	if err == nil {
+		defer conn.Close()
+		_, err = conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quoteMyName(place))
+	}
+	if err != nil {
+		return fmt.Errorf("the new database %s is left behind on %s, incomplete: drop it (%w)", place, s.place(), err)
+	}
+	return nil
+}
+
+func quoteMyName(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// Verify reads a script to its end: it must have the line that the dump programs write last.
+func (m *MySQL) Verify(ctx context.Context, _ backup.Part, r io.Reader, _ *backup.Task) (backup.Facts, error) {
+	rows, err := readScript(&contextReader{ctx, r})
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	return backup.Facts{Checked: "script read to the line that is written last, rows counted", Rows: rows}, nil
+}
+
+var _ backup.Verifier = (*MySQL)(nil)

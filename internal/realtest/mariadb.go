@@ -1,0 +1,129 @@
+package realtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// MariaDB is a private MariaDB server: data and socket in a folder of its own, loopback only, without fsync. Its
+// user root has Password over TCP and over the socket.
+type MariaDB struct {
+	server
+	Dir      string // holds the socket
+	Port     int
+	Password string
+}
+
+// StartMariaDB starts a server and has it stopped when the test ends. As root, the server runs as user mysql. It takes
+// about two seconds: share one among subtests.
+func StartMariaDB(t testing.TB) *MariaDB {
+	t.Helper()
+	install, daemon := Need(t, "mariadb-install-db"), sbin(t, "mariadbd")
+	m := &MariaDB{Password: "not-a-secret"}
+	dir, err := os.MkdirTemp("", "my") // not t.TempDir: user mysql could not enter it, and a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Dir = dir
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	cred := credential(t, "mysql", dir)
+	data := filepath.Join(dir, "data")
+	// It leaves user root without a password.
+	cmd := exec.Command(install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
+		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--datadir="+data)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
+	}
+	m.Port = freePort(t)
+	m.start(t, exec.Command(daemon, "--no-defaults", "--datadir="+data, "--socket="+m.Socket(), "--port="+strconv.Itoa(m.Port),
+		"--bind-address=127.0.0.1", "--pid-file="+filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",
+		"--innodb-buffer-pool-size=32M", "--skip-log-bin", "--sync-frm=0"), dir, cred, syscall.SIGTERM, func() bool {
+		_, err := m.try(context.Background(), "", "SELECT 1", "")
+		return err == nil
+	})
+	if _, err := m.try(t.Context(), "", "ALTER USER root@localhost IDENTIFIED BY '"+m.Password+"'", ""); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Socket is the path of the server's socket.
+func (m *MariaDB) Socket() string { return filepath.Join(m.Dir, "sock") }
+
+// DSN is the URL of a database over TCP, with root's password in it.
+func (m *MariaDB) DSN(database string) string { return m.UserDSN("root", m.Password, database) }
+
+// UserDSN is DSN for another user.
+func (m *MariaDB) UserDSN(user, password, database string) string {
+	u := url.URL{Scheme: "mysql", User: url.UserPassword(user, password), Host: "127.0.0.1:" + strconv.Itoa(m.Port), Path: "/" + database}
+	return u.String()
+}
+
+// SQL runs a script as root, in a database or in none, which fails the test at its first error, and returns the rows that it
+// printed, columns separated by tabs.
+func (m *MariaDB) SQL(t testing.TB, database, script string) string {
+	t.Helper()
+	out, err := m.TrySQL(t.Context(), database, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TrySQL is SQL that returns the error.
+func (m *MariaDB) TrySQL(ctx context.Context, database, script string) (string, error) {
+	return m.try(ctx, database, script, m.Password)
+}
+
+func (m *MariaDB) try(ctx context.Context, database, script, password string) (string, error) {
+	cmd := exec.CommandContext(ctx, "mariadb", "--no-defaults", "--batch", "--raw", "--skip-column-names", "--user=root",
+		"--socket="+m.Socket(), "--default-character-set=utf8mb4", "--database="+database)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "MYSQL_PWD=" + password}
+	cmd.Stdin = strings.NewReader(script)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("mariadb %s: %w: %s", database, err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// LoadFile runs an SQL file.
+func (m *MariaDB) LoadFile(t testing.TB, database, path string) {
+	t.Helper()
+	script, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.SQL(t, database, string(script))
+}
+
+// Digests gives for every table of a database the row count and the MD5 of its rows in order: two databases with equal
+// digests hold the same data.
+func (m *MariaDB) Digests(t testing.TB, database string) map[string]string {
+	t.Helper()
+	digests := map[string]string{}
+	names := m.SQL(t, "information_schema", "SELECT table_name FROM tables WHERE table_type = 'BASE TABLE' AND table_schema = "+myString(database))
+	for name := range strings.Lines(names) {
+		name = strings.TrimSuffix(name, "\n")
+		columns := strings.TrimSpace(m.SQL(t, "information_schema", "SELECT concat('ifnull(hex(`', replace(column_name, '`', '``'), '`),\"NULL\")') FROM columns "+
+			"WHERE table_schema = "+myString(database)+" AND table_name = "+myString(name)+" ORDER BY ordinal_position"))
+		digests[name] = strings.TrimSpace(m.SQL(t, database, "SET group_concat_max_len = 1 << 30; SELECT count(*), md5(ifnull(group_concat(r ORDER BY r), '')) FROM "+
+			"(SELECT md5(concat_ws(',', "+strings.ReplaceAll(columns, "\n", ", ")+")) AS r FROM `"+strings.ReplaceAll(name, "`", "``")+"`) AS x"))
+	}
+	return digests
+}
+
+func myString(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + "'"
+}

@@ -1,0 +1,122 @@
+package realtest
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a program that runs until the test ends.
+type server struct {
+	name   string
+	signal syscall.Signal // that it takes for a quick end
+	pid    int
+	done   chan struct{} // closed when it has ended
+}
+
+// start starts the program in a folder, waits at most half a minute until it is ready, and has it stopped when the test ends.
+func (s *server) start(t testing.TB, cmd *exec.Cmd, dir string, as *syscall.Credential, end syscall.Signal, ready func() bool) {
+	t.Helper()
+	s.name, s.signal, s.done = filepath.Base(cmd.Path), end, make(chan struct{})
+	var log bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &log, &log
+	// The signal at our death is bound to the thread that starts, so that one stays until the end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: end}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer close(s.done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	s.pid = cmd.Process.Pid
+	t.Cleanup(func() { s.Stop(t) })
+	if !s.await(ready) {
+		s.Stop(t)
+		t.Fatalf("%s does not start:\n%s", s.name, log.String())
+	}
+}
+
+func (s *server) await(ready func() bool) bool {
+	for range 600 {
+		if ready() {
+			return true
+		}
+		select {
+		case <-s.done:
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+// Stop ends the server at once, its connections broken, and waits until it is gone. It may be called more than once.
+func (s *server) Stop(t testing.TB) {
+	t.Helper()
+	for _, sig := range []syscall.Signal{s.signal, syscall.SIGQUIT, syscall.SIGKILL} {
+		select {
+		case <-s.done:
+			return
+		default:
+			syscall.Kill(s.pid, sig)
+		}
+		select {
+		case <-s.done:
+			return
+		case <-time.After(10 * time.Second):
+		}
+	}
+	t.Errorf("%s does not stop", s.name)
+}
+
+// credential makes dir belong to a user when we are root, as which some servers refuse to run; else nil.
+func credential(t testing.TB, name, dir string) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		missing(t, name)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	if err := os.Chown(dir, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// sbin is Need for what may lie in a folder that only root has in its PATH.
+func sbin(t testing.TB, program string) string {
+	t.Helper()
+	if path := "/usr/sbin/" + program; exec.Command(path, "--version").Run() == nil {
+		return path
+	}
+	return Need(t, program)
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
