@@ -60,10 +60,12 @@ func (m *MySQL) examineDatabase(ctx context.Context, conn *myConn, s *myServer, 
 // ownDatabases are the server's.
 var ownDatabases = []string{"information_schema", "performance_schema", "mysql", "sys"}
 
-// databases are all that are there but the server's own.
+// databases are all that are there but the server's own, and what drills and restores make for the time being.
 func (c *myConn) databases(ctx context.Context) ([]string, error) {
 	all, err := c.list(ctx, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")
-	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(ownDatabases, strings.ToLower(name)) }), err
+	return slices.DeleteFunc(all, func(name string) bool {
+		return slices.Contains(ownDatabases, strings.ToLower(name)) || strings.HasPrefix(name, backup.ScratchPrefix) || strings.HasPrefix(name, besidePrefix)
+	}), err
 }
 
 // examineTables refuses a database of which our user does not see everything: a dump program leaves out silently what it is not
@@ -206,7 +208,7 @@ func (c *myConn) waiting(ctx context.Context, patience time.Duration) (id, state
 
 // explain adds what to do to an error of a program.
 func (s *myServer) explain(what string, err error) error {
-	text := err.Error()
+	text := err.Error() + backup.OutputOf(err)
 	for _, h := range myHints {
 		if strings.Contains(text, h.words) {
 			return fmt.Errorf("%s: %w; %s", what, err, h.way)

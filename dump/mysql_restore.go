@@ -41,6 +41,11 @@ func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place s
 	if err := conn.create(ctx, place, database, s); err != nil {
 		return err
 	}
+	return s.fill(ctx, r, place)
+}
+
+// fill runs a script in a new database, which is dropped again when that fails.
+func (s *myServer) fill(ctx context.Context, r io.Reader, place string) error {
 	if err := s.restoreInto(ctx, r, place); err != nil {
 		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
 	}
@@ -88,7 +93,11 @@ func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database string
 		return err
 	}
 	defer conn.Close()
-	script := newSQLScript(r)
+	return conn.execute(ctx, newSQLScript(r), func([]byte) bool { return true })
+}
+
+// execute runs those statements of a whole script that are wanted.
+func (c *myConn) execute(ctx context.Context, script *sqlScript, wanted func(stmt []byte) bool) error {
 	for n := 1; ; n++ {
 		stmt, err := script.next()
 		if err == io.EOF {
@@ -97,7 +106,10 @@ func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database string
 		if err != nil {
 			return err
 		}
-		if _, err := conn.ExecContext(ctx, string(bytes.TrimSpace(stmt))); err != nil {
+		if !wanted(stmt) {
+			continue
+		}
+		if _, err := c.ExecContext(ctx, string(bytes.TrimSpace(stmt))); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}

@@ -25,7 +25,9 @@ type sqlScript struct {
 
 const (
 	scriptWindow = 256 << 10 // bytes
+	longestToken = 64        // bytes, that is looked for
 	maxStatement = 1 << 30   // bytes; a server takes no larger ones
+	insertHead   = 4 << 10   // bytes, in which the table and the columns of an INSERT stand
 
 	// What a dump of MariaDB begins with, for its own client: https://mariadb.org/mariadb-dump-file-compatibility-change/
 	sandboxLine = `/*M!999999\- enable the sandbox mode */`
@@ -82,8 +84,7 @@ func (s *sqlScript) begin(window []byte) (begun bool, err error) {
 
 // window is what can be looked at without reading: as much as the longest token that is looked for, but at the end.
 func (s *sqlScript) window() ([]byte, error) {
-	const longest = 64
-	if window, err := s.in.Peek(longest); err != nil && (err != io.EOF || len(window) == 0) {
+	if window, err := s.in.Peek(longestToken); err != nil && (err != io.EOF || len(window) == 0) {
 		return nil, err
 	}
 	return s.in.Peek(s.in.Buffered())
@@ -220,7 +221,7 @@ var (
 // clientLine looks for a command of the client. done: it was one that counts, and was read.
 func (s *sqlScript) clientLine(window []byte) (done bool, err error) {
 	word := ""
-	if m := firstWord.FindSubmatch(window); m != nil {
+	if m := firstWord.FindSubmatch(window[:min(len(window), longestToken)]); m != nil {
 		word = strings.ToLower(string(m[1]))
 	}
 	switch {
@@ -254,9 +255,16 @@ func (s *sqlScript) errorf(format string, args ...any) error {
 // insert is the beginning of a statement that brings rows.
 var insert = regexp.MustCompile("^(?:INSERT|REPLACE)(?: IGNORE| DELAYED)* INTO `((?:[^`]|``)+)` (?:\\([^)]*\\) )?VALUES")
 
+// created is the beginning of a statement that makes a table.
+var created = regexp.MustCompile("^CREATE TABLE `((?:[^`]|``)+)` \\(")
+
 // countRows adds the rows that a statement brings to those of its table.
 func countRows(stmt []byte, rows map[string]int64) {
-	head := stmt[:min(len(stmt), 64<<10)]
+	head := stmt[:min(len(stmt), insertHead)]
+	if m := created.FindSubmatch(head); m != nil {
+		rows[strings.ReplaceAll(string(m[1]), "``", "`")] = 0
+		return
+	}
 	m := insert.FindSubmatchIndex(head)
 	if m == nil {
 		return

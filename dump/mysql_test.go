@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -87,7 +88,7 @@ func TestMySQL(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "locked": testMySQLLocked,
 		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile,
-		"fixture": testMySQLFixture, "while written to": testMySQLWhileWrittenTo,
+		"fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
 	}
@@ -362,6 +363,136 @@ func testMySQLWhileWrittenTo(t *testing.T, my *realtest.MariaDB) {
 	}
 	cancel()
 	<-stopped
+}
+
+func dumped(t *testing.T, s backup.Source) (backup.Stored, []byte) {
+	t.Helper()
+	var b bytes.Buffer
+	part := firstPart(t, s)
+	facts, err := s.Dump(t.Context(), part, &b, dumptest.Task(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backup.Stored{Part: part, Facts: facts, Size: int64(b.Len())}, b.Bytes()
+}
+
+func testMySQLDrill(t *testing.T, my *realtest.MariaDB) {
+	m := mySource(t, my.DSN("the shop"))
+	stored, dump := dumped(t, m)
+	at := backup.Scratch{Name: backup.ScratchPrefix + "20261122t010203z_abcd_01234567"}
+	facts, err := m.Drill(t.Context(), stored, bytes.NewReader(dump), at, dumptest.Task(t))
+	if err != nil || fmt.Sprint(facts.Rows) != fmt.Sprint(stored.Facts.Rows) {
+		t.Errorf("%+v, %v; dumped: %+v", facts, err, stored.Facts)
+	}
+	if _, err := m.Drill(t.Context(), stored, bytes.NewReader(dump[:len(dump)/2]), at, dumptest.Task(t)); err == nil {
+		t.Error("half a dump can be restored")
+	}
+	if myExists(t, my, at.Name) {
+		t.Error("the scratch database is left behind")
+	}
+	left := backup.ScratchPrefix + "left"
+	my.SQL(t, "", "CREATE DATABASE "+left+"; CREATE DATABASE "+at.Name)
+	if err := m.SweepDrills(t.Context(), func(name string) bool { return name == left }, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if myExists(t, my, left) || !myExists(t, my, at.Name) {
+		t.Error("not those were swept that should be")
+	}
+	my.SQL(t, "", "DROP DATABASE "+at.Name)
+}
+
+func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
+	my.SQL(t, "", "CREATE DATABASE live")
+	my.SQL(t, "live", myShop)
+	m := mySource(t, my.DSN("live"))
+	stored, dump := dumped(t, m)
+	was := myState(t, my, "live")
+	my.SQL(t, "live", "DELETE FROM sale WHERE id > 10; CREATE TABLE newer (a int); CREATE VIEW later AS SELECT 1; DROP PROCEDURE p; ALTER TABLE product ADD COLUMN more int")
+	is := myState(t, my, "live")
+	requireNothingBeside := func() {
+		t.Helper()
+		if left := my.SQL(t, "", "SHOW DATABASES LIKE 'caddy%'"); left != "" {
+			t.Errorf("left behind: %s", left)
+		}
+	}
+	if m.Live(stored) != "live" {
+		t.Error(m.Live(stored))
+	}
+	for name, r := range map[string]io.Reader{
+		"half a dump":     bytes.NewReader(dump[:len(dump)/2]),
+		"nothing":         strings.NewReader(""),
+		"a failing read":  io.MultiReader(bytes.NewReader(dump), iotest.ErrReader(errors.New("injected"))),
+		"something else":  strings.NewReader("DROP TABLE nothing;\n-- Dump completed\n"),
+		"the wrong words": strings.NewReader("USE live;\nDROP TABLE sale;\n-- Dump completed\n"),
+	} {
+		if err := m.Overwrite(t.Context(), stored, r, backup.Over{}, dumptest.Task(t)); err == nil || errors.Is(err, backup.ErrIncomplete) {
+			t.Errorf("%s: %v", name, err)
+		}
+		requireNothingBeside()
+	}
+	samePgState(t, myState(t, my, "live"), is)
+	testMySQLGoesBack(t, m, dump)
+	samePgState(t, myState(t, my, "live"), is)
+	requireNothingBeside()
+
+	if err := m.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	samePgState(t, myState(t, my, "live"), was)
+	requireNothingBeside()
+
+	stored.Facts.Engine = "MariaDB 99.1.0"
+	if err := m.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "the server is older") {
+		t.Error(err)
+	}
+	my.SQL(t, "", "DROP DATABASE live")
+	stored.Facts.Engine = ""
+	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := my.Digests(t, "live"); got["sale"] != was["sale"] {
+		t.Error(got)
+	}
+	my.SQL(t, "", "CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'x'; GRANT ALL ON live.* TO poor@'127.0.0.1'")
+	if err := mySource(t, my.UserDSN("poor", "x", "live")).Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "GRANT ALL ON `caddy") {
+		t.Error(err)
+	}
+	my.SQL(t, "", "DROP DATABASE live")
+}
+
+// What fails behind the point of no return is undone.
+func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
+	s, err := newMyServer(m.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := s.connect(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	x := &mySwitch{MySQL: m, s: s, conn: conn, t: dumptest.Task(t), live: "live", fresh: besideName(), old: besideName()}
+	x.tool, err = m.dumper(t.Context(), myVersion{mariadb: true})
+	if err = errors.Join(err, conn.create(t.Context(), x.fresh, "live", s), conn.create(t.Context(), x.old, "live", s)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fill(t.Context(), bytes.NewReader(dump), x.fresh); err != nil {
+		t.Fatal(err)
+	}
+	before, err := x.definitions(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := []byte("CREATE VIEW fine AS SELECT 1 AS one;\nCREATE VIEW wrong AS SELECT * FROM nowhere;\n-- Dump completed\n")
+	if err := x.swap(t.Context(), before, after); err == nil || errors.Is(err, backup.ErrIncomplete) || !strings.Contains(err.Error(), "nowhere") {
+		t.Error(err)
+	}
+	if err := errors.Join(s.drop(x.fresh), s.drop(x.old)); err != nil {
+		t.Error(err)
+	}
 }
 
 func testMySQLServerStops(t *testing.T, my *realtest.MariaDB) {

@@ -23,23 +23,23 @@ type MariaDB struct {
 	Password string
 }
 
-// StartMariaDB starts a server and has it stopped when the test ends. As root, the server runs as user mysql. It takes
+// StartMariaDB starts a server and has it stopped when the test ends. As root, the server runs as user nobody. It takes
 // about two seconds: share one among subtests.
 func StartMariaDB(t testing.TB) *MariaDB {
 	t.Helper()
 	install, daemon := Need(t, "mariadb-install-db"), sbin(t, "mariadbd")
 	m := &MariaDB{Password: "not-a-secret"}
-	dir, err := os.MkdirTemp("", "my") // not t.TempDir: user mysql could not enter it, and a socket's path must be short
+	dir, err := os.MkdirTemp("", "my") // not t.TempDir: another user could not enter it, and a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Dir = dir
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	cred := credential(t, "mysql", dir)
+	cred := credential(t, "nobody", dir)
 	data := filepath.Join(dir, "data")
 	// It leaves user root without a password.
 	cmd := exec.Command(install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
-		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--datadir="+data)
+		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=16M", "--datadir="+data)
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
@@ -47,7 +47,7 @@ func StartMariaDB(t testing.TB) *MariaDB {
 	m.Port = freePort(t)
 	m.start(t, exec.Command(daemon, "--no-defaults", "--datadir="+data, "--socket="+m.Socket(), "--port="+strconv.Itoa(m.Port),
 		"--bind-address=127.0.0.1", "--pid-file="+filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",
-		"--innodb-buffer-pool-size=32M", "--skip-log-bin", "--sync-frm=0"), dir, cred, syscall.SIGTERM, func() bool {
+		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--skip-log-bin", "--sync-frm=0"), dir, cred, syscall.SIGTERM, func() bool {
 		_, err := m.try(context.Background(), "", "SELECT 1", "")
 		return err == nil
 	})

@@ -24,6 +24,7 @@ func Need(t testing.TB, program string) string {
 
 // packages names what to install for a program, where the names differ.
 var packages = map[string]string{
+	"mariadbd": "mariadb-server-core", "mariadb-install-db": "mariadb-server-core", "mariadb-dump": "mariadb-client",
 	"initdb": "postgresql", "postgres": "postgresql", "psql": "postgresql-client",
 	"pg_dump": "postgresql-client", "pg_restore": "postgresql-client", "pgbench": "postgresql-contrib",
 	"sshd": "openssh-server", "sftp-server": "openssh-sftp-server", "strace": "strace",
