@@ -101,18 +101,6 @@ func (c *Command) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// oneArg reads the only argument of a subdirective that may stand once.
-func oneArg(d *caddyfile.Dispenser, to *string) error {
-	word := d.Val()
-	if *to != "" {
-		return d.Errf("%s already specified", word)
-	}
-	if !d.AllArgs(to) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
 // Provision replaces the placeholders.
 func (c *Command) Provision(caddy.Context) error {
 	c.env = nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -20,90 +21,33 @@ func init() { caddy.RegisterModule(new(MySQL)) }
 // with routines, triggers and events. A dump counts only with the line that the program writes last; on the way the rows of
 // each table are counted. Tables of engines without transactions (MyISAM, Aria) are dumped too, but not as of one moment: the
 // manifest names them.
-//
-// Users and their rights are not part of a database; with All they are dumped beside, of MariaDB only.
 type MySQL struct {
 	// DSN says where the database is and who we are there: mysql://user:password@host:3306/name. Placeholders are replaced.
 	// Without a host, or with localhost, it is the server's socket, which ?socket=/path names if it is in no usual place.
 	// TLS: ?ssl_mode=required, or ?ssl_ca=/path to verify the server.
 	DSN string `json:"dsn,omitempty"`
 
-	// Whether all databases of the server are dumped, but its own, each as a part of its own. Then the DSN names none.
-	All bool `json:"all,omitempty"`
+	// AllDatabases dumps every database of the server but its own, each of a moment of its own. Then the DSN names none.
+	AllDatabases bool `json:"all_databases,omitempty"`
 
-	// Tables that are left out, with their data. Of a database among all: database.table.
-	Exclude []string `json:"exclude,omitempty"`
+	// ExcludeDatabases are left out of all: names, or patterns with * and ?.
+	ExcludeDatabases []string `json:"exclude_databases,omitempty"`
 
-	// How long the dump waits for a table that somebody else has locked. Default: 5m.
+	// Globals adds a part with the server's users and their rights, of MariaDB only. Default: with all databases.
+	Globals *bool `json:"globals,omitempty"`
+
+	// ExcludeTables are left out with their rows: names, with all databases as database.table.
+	ExcludeTables []string `json:"exclude_tables,omitempty"`
+
+	// LockTimeout is how long a dump waits for a table that somebody else has locked; default 5 minutes.
 	LockTimeout caddy.Duration `json:"lock_timeout,omitempty"`
 
 	dsn string // resolved: secret
 }
 
-const (
-	defaultLockTimeout = 5 * time.Minute
-)
-
 // CaddyModule tells Caddy about the source.
 func (*MySQL) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: namespace + "mysql", New: func() caddy.Module { return new(MySQL) }}
-}
-
-// UnmarshalCaddyfile reads
-//
-//	mysql {
-//		dsn <address>
-//		all
-//		exclude <table...>
-//		lock_timeout <duration>
-//	}
-func (m *MySQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the module's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		if err := m.unmarshalOption(d); err != nil {
-			return err
-		}
-	}
-	if m.DSN == "" {
-		return d.Err("mysql is missing its dsn")
-	}
-	return nil
-}
-
-func (m *MySQL) unmarshalOption(d *caddyfile.Dispenser) error {
-	switch word := d.Val(); word {
-	case "dsn":
-		return oneArg(d, &m.DSN)
-	case "all":
-		if m.All = true; d.NextArg() {
-			return d.ArgErr()
-		}
-	case "exclude":
-		tables := d.RemainingArgs()
-		if len(tables) == 0 {
-			return d.ArgErr()
-		}
-		m.Exclude = append(m.Exclude, tables...)
-	case "lock_timeout":
-		var text string
-		if m.LockTimeout != 0 {
-			return d.Errf("%s already specified", word)
-		}
-		if !d.AllArgs(&text) {
-			return d.ArgErr()
-		}
-		limit, err := caddy.ParseDuration(text)
-		if err != nil || limit <= 0 {
-			return d.Errf("bad %s value '%s': must be a duration such as 5m", word, text)
-		}
-		m.LockTimeout = caddy.Duration(limit)
-	default:
-		return d.Errf("unrecognized subdirective '%s'", word)
-	}
-	return nil
 }
 
 // Provision replaces the placeholders.
@@ -122,16 +66,23 @@ func (m *MySQL) Validate() error {
 	switch {
 	case err != nil:
 		return err
-	case m.All && s.database != "":
-		return errors.New("all: the dsn names a database; leave either out")
-	case !m.All && s.database == "":
-		return errors.New("dsn: it names no database; write mysql://user:password@host:3306/database, or all")
+	case m.AllDatabases && s.database != "":
+		return errors.New("all_databases: the dsn names a database; leave either out")
+	case !m.AllDatabases && s.database == "":
+		return errors.New("dsn: it names no database; write mysql://user:password@host:3306/database, or all_databases")
+	case len(m.ExcludeDatabases) > 0 && !m.AllDatabases:
+		return errors.New("exclude_databases needs all_databases")
 	case m.LockTimeout < 0:
 		return fmt.Errorf("bad lock_timeout value '%s': negative", time.Duration(m.LockTimeout))
 	}
-	for _, table := range m.Exclude {
-		if table == "" || strings.ContainsAny(table, "{}\n\x00") || m.All && !strings.Contains(table, ".") {
-			return fmt.Errorf("bad exclude value '%s': the name of a table, with all of database.table", table)
+	for _, table := range m.ExcludeTables {
+		if table == "" || strings.ContainsAny(table, "{}\n\x00") || m.AllDatabases && !strings.Contains(table, ".") {
+			return fmt.Errorf("bad exclude_tables value '%s': must be the name of a table, with all_databases database.table", table)
+		}
+	}
+	for _, pattern := range m.ExcludeDatabases {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("bad exclude_databases value '%s': %w", pattern, err)
 		}
 	}
 	return nil
@@ -184,7 +135,7 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	defer settings.Close()
 	ctx, stop := m.watchLocks(ctx, conn)
 	defer stop()
-	if facts.Rows, err = dumpScript(ctx, t, program, w); err != nil {
+	if facts.Rows, err = dumpSQL(ctx, t, program, w); err != nil {
 		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
 	}
 	facts.Checked = "script read to the line that is written last, rows counted"
@@ -193,8 +144,8 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 
 // ignored are the options for the tables of a database that are left out.
 func (m *MySQL) ignored(database string) (options []string) {
-	for _, table := range m.Exclude {
-		if !m.All {
+	for _, table := range m.ExcludeTables {
+		if !m.AllDatabases {
 			table = database + "." + table
 		}
 		if strings.HasPrefix(table, database+".") {
@@ -204,9 +155,9 @@ func (m *MySQL) ignored(database string) (options []string) {
 	return options
 }
 
-// dumpScript gives the output of a program to w and reads it along. The error is nil only if the program ended well and its
+// dumpSQL gives the output of a program to w and reads it along. The error is nil only if the program ended well and its
 // script is whole.
-func dumpScript(ctx context.Context, t *backup.Task, p program, w io.Writer) (map[string]int64, error) {
+func dumpSQL(ctx context.Context, t *backup.Task, p program, w io.Writer) (map[string]int64, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	in, tee := io.Pipe()

@@ -35,7 +35,7 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 		}
 	}
 	databases := []string{s.database}
-	if m.All {
+	if m.AllDatabases {
 		if databases, err = conn.databases(ctx); err != nil {
 			return append(list, failing(err)...)
 		}

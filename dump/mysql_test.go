@@ -49,7 +49,7 @@ const myShop = `
 func mySource(t testing.TB, dsn string) *MySQL {
 	t.Helper()
 	t.Setenv("DUMP_TEST_DSN", dsn)
-	m := &MySQL{DSN: "{env.DUMP_TEST_DSN}", LockTimeout: caddy.Duration(time.Second), All: strings.HasSuffix(dsn, "/")}
+	m := &MySQL{DSN: "{env.DUMP_TEST_DSN}", LockTimeout: caddy.Duration(time.Second), AllDatabases: strings.HasSuffix(dsn, "/")}
 	if err := provision(m); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func testMySQLFacts(t *testing.T, my *realtest.MariaDB) {
 			t.Errorf("a dump cut off at %d: %v", n, err)
 		}
 	}
-	m.Exclude = []string{"product", "sale"}
+	m.ExcludeTables = []string{"product", "sale"}
 	if facts, err = m.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); err != nil || len(facts.Rows) != 3 {
 		t.Errorf("%+v, %v", facts, err)
 	}
@@ -153,12 +153,12 @@ func testMySQLAll(t *testing.T, my *realtest.MariaDB) {
 		}
 		dumps[p.Name] = facts.Source + b.String()
 	}
-	for part, word := range map[string]string{"db.1.users.sql": "CREATE USER", "db.1.%75sers.sql": "database users on", "db.1.a%2Eb%2Fc.sql": "(1),\n(2)", "db.1.big.sql": "md5"} {
+	for part, word := range map[string]string{"db.1.globals-only.sql": "CREATE USER", "db.1.users.sql": "database users on", "db.1.a%2Eb%2Fc.sql": "(1),\n(2)", "db.1.big.sql": "md5"} {
 		if !strings.Contains(dumps[part], word) && part != "db.1.big.sql" || dumps[part] == "" {
 			t.Errorf("%s: %.300s", part, dumps[part])
 		}
 	}
-	if err := m.Restore(t.Context(), backup.Part{Name: "db.1.users.sql"}, strings.NewReader(""), "x", dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+	if err := m.Restore(t.Context(), backup.Part{Name: "db.1.globals-only.sql"}, strings.NewReader(""), "x", dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
 		t.Error(err)
 	}
 	my.SQL(t, "", "DROP DATABASE users; DROP DATABASE `a.b/c`")

@@ -1,7 +1,6 @@
 package dump
 
 import (
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -66,54 +65,10 @@ func (p *Postgres) word(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	case "globals":
-		return p.globalsWord(d)
+		return onOff(d, &p.Globals)
 	case "lock_timeout":
-		return p.lockTimeoutWord(d)
+		return durationArg(d, &p.LockTimeout)
 	default:
 		return d.Errf("unrecognized subdirective '%s'", word)
 	}
-}
-
-func (p *Postgres) globalsWord(d *caddyfile.Dispenser) error {
-	if p.Globals != nil {
-		return d.Err("globals already specified")
-	}
-	value := "on"
-	if args := d.RemainingArgs(); len(args) == 1 {
-		value = args[0]
-	} else if len(args) > 1 {
-		return d.ArgErr()
-	}
-	if value != "on" && value != "off" {
-		return d.Errf("bad globals value '%s': must be on or off", value)
-	}
-	on := value == "on"
-	p.Globals = &on
-	return nil
-}
-
-func (p *Postgres) lockTimeoutWord(d *caddyfile.Dispenser) error {
-	var value string
-	if p.LockTimeout != 0 {
-		return d.Err("lock_timeout already specified")
-	}
-	if !d.AllArgs(&value) {
-		return d.ArgErr()
-	}
-	timeout, err := caddy.ParseDuration(value)
-	if err != nil || timeout <= 0 {
-		return d.Errf("bad lock_timeout value '%s': must be a duration such as 5m", value)
-	}
-	p.LockTimeout = caddy.Duration(timeout)
-	return nil
-}
-
-// moreArgs appends the arguments of a subdirective that needs one at least and may be repeated.
-func moreArgs(d *caddyfile.Dispenser, to *[]string) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
-	}
-	*to = append(*to, args...)
-	return nil
 }

@@ -1,0 +1,65 @@
+package dump
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// oneArg reads the only argument of a subdirective that may stand once.
+func oneArg(d *caddyfile.Dispenser, to *string) error {
+	word := d.Val()
+	if *to != "" {
+		return d.Errf("%s already specified", word)
+	}
+	if !d.AllArgs(to) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// moreArgs appends the arguments of a subdirective that needs one at least and may be repeated.
+func moreArgs(d *caddyfile.Dispenser, to *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// onOff reads a switch that may stand once; without an argument it is on.
+func onOff(d *caddyfile.Dispenser, to **bool) error {
+	word := d.Val()
+	if *to != nil {
+		return d.Errf("%s already specified", word)
+	}
+	value := "on"
+	if args := d.RemainingArgs(); len(args) == 1 {
+		value = args[0]
+	} else if len(args) > 1 {
+		return d.ArgErr()
+	}
+	if value != "on" && value != "off" {
+		return d.Errf("bad %s value '%s': must be on or off", word, value)
+	}
+	on := value == "on"
+	*to = &on
+	return nil
+}
+
+// durationArg reads a duration above zero that may stand once.
+func durationArg(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	word, value := d.Val(), ""
+	if *to != 0 {
+		return d.Errf("%s already specified", word)
+	}
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	duration, err := caddy.ParseDuration(value)
+	if err != nil || duration <= 0 {
+		return d.Errf("bad %s value '%s': must be a duration such as 5m", word, value)
+	}
+	*to = caddy.Duration(duration)
+	return nil
+}
