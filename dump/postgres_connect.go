@@ -136,14 +136,18 @@ func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn,
 	return conn, nil
 }
 
-// server asks for the server's version, which also shows that the database can be reached.
-func (db *pgDatabase) server(ctx context.Context) (pgVersion, error) {
+// look asks for the server's version and for the tables of extensions, which also shows that the database can be reached.
+func (db *pgDatabase) look(ctx context.Context) (server pgVersion, extensions []string, err error) {
 	conn, err := db.connect(ctx, db.name)
 	if err != nil {
-		return pgVersion{}, err
+		return pgVersion{}, nil, err
 	}
 	defer closePg(conn)
-	return parsePgVersion(conn.ParameterStatus("server_version"))
+	server, err = parsePgVersion(conn.ParameterStatus("server_version"))
+	if err == nil {
+		extensions, err = extensionTables(ctx, conn)
+	}
+	return server, extensions, err
 }
 
 // closePg says good-bye to the server, which must not take long.

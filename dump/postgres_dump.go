@@ -20,7 +20,10 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 	if p.meaning(part).globals {
 		return p.dumpGlobals(ctx, db, w, t)
 	}
-	server, err := db.server(ctx)
+	if ours(db.name) {
+		return backup.Facts{}, fmt.Errorf("%w: database %s is one that a restore or a drill made for a while", backup.ErrInvalid, db.name)
+	}
+	server, others, err := db.look(ctx)
 	if err != nil {
 		return backup.Facts{}, err
 	}
@@ -50,6 +53,9 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 	}
 	if err != nil {
 		return backup.Facts{}, db.explain("dump", err)
+	}
+	for _, table := range others {
+		delete(watch.rows, table)
 	}
 	facts.Rows = watch.rows
 	return facts, nil

@@ -172,17 +172,33 @@ func testPostgresFailedRestores(t *testing.T, pg *realtest.Postgres) {
 		}
 	})
 	t.Run("cannot be cleaned up", func(t *testing.T) {
-		// The program drops the database under its own feet, and leaves a name that only it can free.
-		dir := fakePrograms(t, pg, "99.1", "exit 1", fmt.Sprintf(`%s -X -q -d "host=%s port=%d user=postgres dbname=postgres" -c "ALTER DATABASE held IS_TEMPLATE true"; exit 1`,
-			pg.Program("psql"), pg.Dir, pg.Port))
+		// The program makes a template of the new database, which only it can undo.
+		dir := fakePrograms(t, pg, "99.1", "exit 1", fmt.Sprintf(`%s -X -q -d "host=%s port=%d user=postgres dbname=postgres" <<'END'
+SELECT format('ALTER DATABASE %%I IS_TEMPLATE true', datname) FROM pg_database WHERE datname LIKE '%s%%' \gexec
+END
+exit 1`, pg.Program("psql"), pg.Dir, pg.Port, buildPrefix))
 		p := pgSource(t, pg.DSN("the shop"))
 		p.layouts = []string{dir}
 		t.Setenv("PATH", dir+":/nowhere")
 		err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(b.Bytes()), "held", dumptest.Task(t))
-		if err == nil || !strings.Contains(err.Error(), "the new database held is left behind on 127.0.0.1") {
+		if err == nil || !strings.Contains(err.Error(), "database "+buildPrefix) || !strings.Contains(err.Error(), "is left behind on 127.0.0.1") || pgExists(t, pg, "held") {
 			t.Errorf("error = %v", err)
 		}
+		pg.SQL(t, "postgres", "UPDATE pg_database SET datistemplate = false WHERE datname LIKE '"+buildPrefix+"%'")
+		p = pgSource(t, pg.DSN("the shop"))
+		if err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(b.Bytes()), "held", dumptest.Task(t)); err != nil {
+			t.Error(err)
+		}
+		noBuildings(t, pg)
 	})
+}
+
+// noBuildings fails the test when a database that is not done, or is there for a drill, is left behind.
+func noBuildings(t *testing.T, pg *realtest.Postgres) {
+	t.Helper()
+	if left := pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^caddy_backup'"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
 }
 
 func testPostgresServerStops(t *testing.T, pg *realtest.Postgres) {

@@ -139,7 +139,7 @@ func (p *Postgres) databases(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the databases on %s: %w", db.place, err)
 	}
-	names = slices.DeleteFunc(names, p.excluded)
+	names = slices.DeleteFunc(names, func(name string) bool { return ours(name) || p.excluded(name) })
 	if len(names) == 0 {
 		return nil, errors.New("no database is left: look at exclude_databases")
 	}

@@ -1,8 +1,6 @@
 package dump
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,78 +20,55 @@ const (
 	maxNameBytes = 63       // of a database; the server would cut a longer one silently
 )
 
-// Restore creates a new database, with the properties of the dumped one, and restores the dump into it in one
-// transaction. After any failure the new database is dropped again.
+// Restore makes a new database, with the properties of the dumped one, and restores the dump into it. It gets its name
+// when that is done; after any failure it is dropped again. What belongs to no database, roles and tablespaces, goes
+// into the place "server".
 //
-// A superuser restores owners too, so the roles must exist. For everyone else all objects belong to the user of the
-// DSN; privileges are restored in both cases. The new database belongs to the owner of the one that the source dumps,
-// when that is still there and we may give it away; else to the user of the DSN.
-func (p *Postgres) Restore(ctx context.Context, _ backup.Part, r io.Reader, place string, t *backup.Task) error {
+// A superuser restores owners too, so the roles must exist. For everyone else all objects of an archive belong to the
+// user of the DSN; privileges are restored in both cases. The new database belongs to the owner of the one that the
+// source dumps, when that is still there and we may give it away; else to the user of the DSN.
+func (p *Postgres) Restore(ctx context.Context, part backup.Part, r io.Reader, place string, t *backup.Task) (err error) {
+	if err := checkDatabaseName(place); err != nil {
+		return err
+	}
+	db, err := p.database(part)
+	if err != nil {
+		return err
+	}
+	dump, err := openDump(r)
+	if err != nil {
+		return err
+	}
+	if dump.roles {
+		return p.restoreGlobals(ctx, db, dump, place, t)
+	}
+	b, err := db.begin(ctx, newBuildName(), t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if there, err := b.exists(ctx, place); err != nil || there {
+		return errors.Join(err, db.conflict(place))
+	}
+	if err := b.fill(ctx, p, dump, t); err != nil {
+		return db.explain("restore into the new database "+place, err)
+	}
+	return b.rename(ctx, place)
+}
+
+func checkDatabaseName(place string) error {
 	if place == "" || len(place) > maxNameBytes || strings.Contains(place, "\x00") {
 		return fmt.Errorf("%w: '%s' cannot be the name of a database: 1 to %d bytes", backup.ErrInvalid, place, maxNameBytes)
 	}
-	db, err := newPgDatabase(p.dsn)
-	if err != nil {
-		return err
+	if ours(place) {
+		return fmt.Errorf("%w: names that begin like %s are for databases that are dropped again", backup.ErrInvalid, place)
 	}
-	in := bufio.NewReaderSize(r, archiveHead)
-	head, err := in.Peek(archiveHead)
-	if err != nil && err != io.EOF {
-		return err
-	}
-	if !bytes.HasPrefix(head, []byte(archiveMagic)) {
-		return fmt.Errorf("%w: this is no archive of pg_dump in its custom format", backup.ErrInvalid)
-	}
-	conn, maintenance, err := db.connectAny(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { closePg(conn) }()
-	args, err := p.restoreArgs(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := db.create(ctx, conn, place, databaseProperties(head), t); err != nil {
-		return err
-	}
-	err = db.restore(ctx, args, in, place, t)
-	if err != nil {
-		err = errors.Join(db.explain("restore into the new database "+place, err), db.drop(maintenance, place))
-	}
-	return err
-}
-
-// restoreArgs chooses the program for the server that conn is connected to, and its arguments but for the place.
-func (p *Postgres) restoreArgs(ctx context.Context, conn *pgconn.PgConn) ([]string, error) {
-	server, err := parsePgVersion(conn.ParameterStatus("server_version"))
-	if err != nil {
-		return nil, err
-	}
-	tools, err := p.tools(ctx, server)
-	if err != nil {
-		return nil, err
-	}
-	args := []string{tools.restore, "--exit-on-error", "--single-transaction", "--no-password"}
-	if conn.ParameterStatus("is_superuser") != "on" {
-		args = append(args, "--no-owner")
-	}
-	return args, nil
-}
-
-func (db *pgDatabase) restore(ctx context.Context, args []string, in io.Reader, place string, t *backup.Task) error {
-	password, err := db.passwordFile()
-	if err != nil {
-		return err
-	}
-	defer password.Close()
-	p := db.program(args[0], password, append(args[1:], "--dbname="+db.conninfo(place))...)
-	_, err = p.run(ctx, t, in, io.Discard)
-	return err
+	return nil
 }
 
 // connectAny connects to a database in which nothing will change: the server's own, else the one of the source.
 func (db *pgDatabase) connectAny(ctx context.Context) (conn *pgconn.PgConn, name string, err error) {
-	for _, name = range []string{"postgres", "template1", db.name} {
+	for _, name = range []string{"postgres", "template1", db.conf.Database} {
 		if conn, err = db.connect(ctx, name); err == nil {
 			return conn, name, nil
 		}
@@ -104,58 +79,21 @@ func (db *pgDatabase) connectAny(ctx context.Context) (conn *pgconn.PgConn, name
 	return nil, "", err
 }
 
-// create makes the new database. Once begun, it is not cancelled: nobody would know whether it is there.
-func (db *pgDatabase) create(ctx context.Context, conn *pgconn.PgConn, place, properties string, t *backup.Task) error {
-	exists, err := pgValue(ctx, conn, "SELECT 1 FROM pg_database WHERE datname = $1", place)
-	if err != nil {
-		return db.explain("creating "+place+" for a restore", err)
-	}
-	conflict := fmt.Errorf("%w: database %s exists on %s; restore to another name, or rename or drop it first",
-		backup.ErrConflict, place, db.place)
-	if exists != "" {
-		return conflict
-	}
-	owner, err := pgValue(ctx, conn, `SELECT quote_ident(pg_get_userbyid(datdba)) FROM pg_database
-		WHERE datname = $1 AND pg_has_role(datdba, 'MEMBER')`, db.name)
-	if err != nil {
-		return db.explain("creating "+place+" for a restore", err)
-	}
-	sql := "CREATE DATABASE " + quoteName(place) + " TEMPLATE template0" + properties
-	if owner != "" {
-		sql += " OWNER " + owner
-	} else {
-		t.Log.Info(fmt.Sprintf("database %s will belong to user %s; change that with ALTER DATABASE … OWNER TO", place, db.conf.User))
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	err = conn.Exec(bounded, sql).Close()
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42P04" { // duplicate_database: made meanwhile
-		return conflict
-	}
-	if err != nil {
-		return db.explain("creating "+place+" for a restore", err)
-	}
-	return nil
-}
-
-// drop takes the new database away, also when the run was cancelled. Its error says what is left.
-func (db *pgDatabase) drop(maintenance, place string) error {
+// drop takes a database that we made away, also when the run was cancelled. Its error says what is left.
+func (db *pgDatabase) drop(maintenance, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := db.connect(ctx, maintenance)
 	if err == nil {
 		defer closePg(conn)
-		sql := "DROP DATABASE IF EXISTS " + quoteName(place)
+		sql := "DROP DATABASE IF EXISTS " + quoteName(name)
 		if version, _ := parsePgVersion(conn.ParameterStatus("server_version")); version.major >= 13 {
 			sql += " WITH (FORCE)"
 		}
 		err = conn.Exec(ctx, sql).Close()
 	}
 	if err != nil {
-		return fmt.Errorf("the new database %s is left behind on %s, incomplete: drop it (%w)", place, db.place, err)
+		return fmt.Errorf("database %s is left behind on %s, incomplete: drop it (%w)", name, db.place, err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package dump
 
 import (
 	"bytes"
-	"fmt"
 	"regexp"
 	"strings"
 )
@@ -98,7 +97,7 @@ func (s *scriptWatch) begin(line []byte) {
 // whole is nil when the script has its end.
 func (s *scriptWatch) whole() error {
 	if s.copying != "" || !bytes.Contains(append(unixLines(s.tail.last), '\n'), []byte("\n"+s.end)) {
-		return fmt.Errorf("the script is cut off: it does not end with the line %q", strings.TrimSpace(s.end))
+		return cutOff(s.end)
 	}
 	return nil
 }

@@ -111,6 +111,8 @@ func TestPostgres(t *testing.T) {
 	t.Run("all databases", func(t *testing.T) { testPostgresAll(t, pg) })
 	t.Run("locked", func(t *testing.T) { testPostgresLocked(t, pg) })
 	t.Run("service", func(t *testing.T) { testPostgresService(t, pg) })
+	t.Run("overwrite", func(t *testing.T) { testPostgresOverwrite(t, pg) })
+	t.Run("drill", func(t *testing.T) { testPostgresDrill(t, pg) })
 	t.Run("faulty scripts", func(t *testing.T) { testPostgresFaultyScripts(t, pg) })
 	t.Run("faulty programs", func(t *testing.T) { testPostgresFaultyPrograms(t, pg) })
 	t.Run("failed restores", func(t *testing.T) { testPostgresFailedRestores(t, pg) })

@@ -1,0 +1,270 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// Live is the name of the database.
+func (p *Postgres) Live(s backup.Stored) string {
+	if p.meaning(s.Part).globals {
+		return "the roles of the server"
+	}
+	db, err := p.database(s.Part)
+	if err != nil {
+		return "a database that the dsn does not tell" // Ready and Overwrite say why
+	}
+	return db.name
+}
+
+// Ready looks for the right to make and rename databases, for the versions, for who is connected, and for space where
+// the server is on this machine.
+func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t *backup.Task) error {
+	db, err := p.overwritable(s)
+	if err != nil {
+		return err
+	}
+	conn, maintenance, err := db.connectAny(ctx)
+	if err != nil {
+		return err
+	}
+	defer closePg(conn)
+	if maintenance == db.name {
+		return fmt.Errorf("%w: database %s cannot be replaced from a connection to itself, and user %s gets none to database postgres on %s",
+			backup.ErrInvalid, db.name, db.conf.User, db.place)
+	}
+	server, err := parsePgVersion(conn.ParameterStatus("server_version"))
+	if err != nil {
+		return err
+	}
+	if err := fits(s.Facts.Engine, server, t); err != nil {
+		return err
+	}
+	if _, err := p.tools(ctx, server); err != nil {
+		return err
+	}
+	if err := db.mayReplace(ctx, conn); err != nil {
+		return err
+	}
+	if err := db.space(ctx, conn, s.Size); err != nil || o.Force {
+		return err
+	}
+	return db.unused(ctx, conn)
+}
+
+func (p *Postgres) overwritable(s backup.Stored) (*pgDatabase, error) {
+	db, err := p.database(s.Part)
+	if err != nil {
+		return nil, err
+	}
+	if p.meaning(s.Part).globals {
+		return nil, fmt.Errorf("%w: roles and tablespaces replace nothing: restore them into the place %q", backup.ErrInvalid, placeServer)
+	}
+	return db, checkDatabaseName(db.name)
+}
+
+// fits compares the server that was dumped, as facts name it, with the one that is there.
+func fits(engine string, server pgVersion, t *backup.Task) error {
+	dumped, err := parsePgVersion(engine)
+	switch {
+	case err != nil: // nobody knows
+	case server.major < dumped.major:
+		return fmt.Errorf("%w: the dump is of %s, and the server is older, %s: restore to one that is as new", backup.ErrInvalid, engine, server.text)
+	case server.major > dumped.major:
+		t.Log.Warn(fmt.Sprintf("the dump is of %s, the server is newer, %s: look at its release notes", engine, server.text))
+	}
+	return nil
+}
+
+// mayReplace looks for the rights that are needed to make a database and to rename the live one, if that is there.
+func (db *pgDatabase) mayReplace(ctx context.Context, conn *pgconn.PgConn) error {
+	missing, err := pgValue(ctx, conn, `SELECT CASE
+		WHEN rolsuper THEN NULL
+		WHEN NOT rolcreatedb THEN 'create databases: ALTER ROLE … CREATEDB'
+		WHEN EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1 AND NOT pg_has_role(datdba, 'MEMBER'))
+			THEN 'rename the database: make it its owner'
+		END FROM pg_catalog.pg_roles WHERE rolname = current_user`, db.name)
+	if err == nil && missing != "" {
+		err = fmt.Errorf("user %s must be allowed to %s", db.conf.User, missing)
+	}
+	if err != nil {
+		return db.explain("replacing", err)
+	}
+	return nil
+}
+
+// space compares what the new database needs beside the live one with what is free, where we can see that: the server's
+// folder is on this machine when we talk to it through a socket.
+func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int64) error {
+	if !strings.HasPrefix(db.place, "/") {
+		return nil
+	}
+	folder, err := pgValue(ctx, conn, "SELECT current_setting('data_directory')")
+	if err != nil {
+		return nil // not everybody may know it
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return nil
+	}
+	return backup.RequireSpace(folder, dumped)
+}
+
+// unused makes sure that nobody is connected to the live one.
+func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
+	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
+			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
+		FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND coalesce(to_jsonb(pg_stat_activity)->>'backend_type', 'client backend') = 'client backend'`, db.name)
+	if err != nil {
+		return db.explain("looking who uses it", err)
+	}
+	if who != "" {
+		return fmt.Errorf("%w: database %s on %s is in use by %s: stop these first, or force the restore: they are disconnected then, "+
+			"and what they write until then is lost", backup.ErrConflict, db.name, db.place, who)
+	}
+	return nil
+}
+
+// Overwrite restores into a new database beside the live one, and then has them change their names, in one transaction.
+// So the new one holds what is in the dump and nothing else, the live one can be used meanwhile, and until that moment
+// nothing happens to it, not even when we are killed. What is set for the database itself, its owner, grants and
+// settings, is carried over.
+func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, o backup.Over, t *backup.Task) (err error) {
+	db, err := p.overwritable(s)
+	if err != nil {
+		return err
+	}
+	dump, err := openDump(r)
+	if err != nil {
+		return err
+	}
+	if dump.roles {
+		return fmt.Errorf("%w: the dump is of roles, not of a database", backup.ErrInvalid)
+	}
+	b, err := db.begin(ctx, newBuildName(), t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.fill(ctx, p, dump, t); err != nil {
+		return db.explain("restore beside the live one", err)
+	}
+	there, err := b.exists(ctx, db.name)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return b.rename(ctx, db.name)
+	}
+	if !o.Force {
+		if err := db.unused(ctx, b.conn); err != nil { // somebody may have come meanwhile
+			return err
+		}
+	}
+	if err := b.carryOver(ctx, t); err != nil {
+		return db.explain("carrying over what is set for it", err)
+	}
+	return b.replace(ctx, o, t)
+}
+
+// replace has the live database and the new one change their names. Once begun, that is not cancelled.
+func (b *building) replace(ctx context.Context, o backup.Over, t *backup.Task) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	live, old := b.db.name, newBuildName() // a later restore drops it, should we be killed before we do
+	if o.Aside {
+		old = asideName(live, time.Now())
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	ended := func() {}
+	if o.Force {
+		ended = b.disconnect(bounded, live, t)
+	}
+	err := b.conn.Exec(bounded, "BEGIN; ALTER DATABASE "+quoteName(live)+" RENAME TO "+quoteName(old)+
+		"; ALTER DATABASE "+quoteName(b.name)+" RENAME TO "+quoteName(live)+"; COMMIT").Close()
+	ended()
+	if err != nil {
+		if err = b.replaced(old, err); err != nil {
+			return err
+		}
+	}
+	b.made = false
+	if o.Aside {
+		t.Log.Warn(fmt.Sprintf("the old database is kept as %s; drop it when nobody misses it", old))
+	} else if err := b.db.drop(b.maintenance, old); err != nil {
+		t.Log.Warn("the live database was replaced, but the old one is still there", "error", err)
+	}
+	return nil
+}
+
+// replaced finds out what became of a change of names that ended in an error, which may be that of a connection that
+// broke behind the commit.
+func (b *building) replaced(old string, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "55006" { // object_in_use
+		return fmt.Errorf("%w: database %s on %s is in use: %s", backup.ErrConflict, b.db.name, b.db.place, pg.Detail)
+	}
+	if errors.As(err, &pg) {
+		return b.db.explain("replacing", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, _, lookErr := b.db.connectAny(ctx)
+	if lookErr != nil {
+		b.made = false // it may be the live one
+		return fmt.Errorf("%w: the connection broke while databases %s and %s changed names, and nobody knows whether they did: "+
+			"when there is a database %s on %s, they did (%w)", backup.ErrIncomplete, b.db.name, b.name, old, b.db.place, err)
+	}
+	defer closePg(conn)
+	found, lookErr := pgValue(ctx, conn, "SELECT 1 FROM pg_database WHERE datname = $1", old)
+	if lookErr == nil && found != "" {
+		return nil
+	}
+	return errors.Join(b.db.explain("replacing", err), lookErr)
+}
+
+// disconnect ends everybody's session in a database, again and again until the returned func is called. While a database
+// is being renamed nobody new gets in, but that waits for those who are there.
+func (b *building) disconnect(ctx context.Context, name string, t *backup.Task) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := b.db.connect(ctx, b.maintenance)
+		if err != nil {
+			t.Log.Warn("cannot disconnect those who use the database", "error", err)
+			return
+		}
+		defer closePg(conn)
+		for ctx.Err() == nil {
+			_, err := pgValue(ctx, conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1", name)
+			if err != nil && ctx.Err() == nil {
+				t.Log.Warn("cannot disconnect those who use the database", "error", err)
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// asideName is the name under which an old database is kept.
+func asideName(live string, now time.Time) string {
+	suffix := now.UTC().Format("_before_restore_20060102t150405z")
+	return strings.ToValidUTF8(live[:min(len(live), maxNameBytes-len(suffix))], "") + suffix
+}
+
+var _ backup.Overwriter = (*Postgres)(nil)

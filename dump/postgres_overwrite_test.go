@@ -1,0 +1,228 @@
+package dump
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+)
+
+// pgLive is a live database, a dump of what it was before, and what is in it now.
+type pgLive struct {
+	*Postgres
+	pg     *realtest.Postgres
+	dump   []byte
+	stored backup.Stored
+	was    map[string]string
+	is     map[string]string
+}
+
+const liveName = `live "one"`
+
+func newPgLive(t *testing.T, pg *realtest.Postgres, format string) *pgLive {
+	t.Helper()
+	pg.SQL(t, "postgres", "DROP DATABASE IF EXISTS "+quoteName(liveName)+" WITH (FORCE)")
+	pg.SQL(t, "postgres", "CREATE DATABASE "+quoteName(liveName)+` OWNER shopkeeper TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C';
+		COMMENT ON DATABASE "live ""one""" IS 'the shop''s';
+		ALTER DATABASE "live ""one""" SET search_path = "$user", public, "Odd ""schema""";
+		ALTER DATABASE "live ""one""" SET app.motto = 'it''s, "ours"';
+		ALTER ROLE shopkeeper IN DATABASE "live ""one""" SET work_mem = '5MB';
+		ALTER DATABASE "live ""one""" CONNECTION LIMIT 33;
+		REVOKE CONNECT ON DATABASE "live ""one""" FROM PUBLIC; GRANT CONNECT ON DATABASE "live ""one""" TO pg_monitor;`)
+	pg.SQL(t, liveName, shopSchema)
+	x := &pgLive{Postgres: pgSource(t, pg.DSN(liveName)), pg: pg}
+	x.Format = format
+	part := firstPart(t, x.Postgres)
+	var facts backup.Facts
+	x.dump, facts = pgDump(t, x.Postgres, part)
+	x.stored = backup.Stored{Part: part, Facts: facts, Size: int64(len(x.dump))}
+	x.was = x.state(t)
+	// What came since: new things, some of which hang on old ones.
+	pg.SQL(t, liveName, `DELETE FROM account WHERE id > 10; CREATE TABLE newer (n int); CREATE VIEW on_old AS SELECT id FROM account;
+		ALTER TABLE log ADD extra text; SELECT lo_from_bytea(0, 'newer'); ALTER FUNCTION tell() RENAME TO told_otherwise`)
+	x.is = x.state(t)
+	return x
+}
+
+// state is pgState with what is set for the database itself.
+func (x *pgLive) state(t *testing.T) map[string]string {
+	t.Helper()
+	state := pgState(t, x.pg, liveName)
+	state["database"] = x.pg.SQL(t, "postgres", `SELECT datconnlimit, shobj_description(oid, 'pg_database'), array(SELECT a::text FROM unnest(datacl) a ORDER BY 1),
+		array(SELECT setrole::regrole || ' ' || setconfig::text FROM pg_db_role_setting WHERE setdatabase = oid ORDER BY 1)
+		FROM pg_database WHERE datname = `+quoteString(liveName))
+	return state
+}
+
+func (x *pgLive) over(ctx context.Context, t *testing.T, r io.Reader, o backup.Over) error {
+	t.Helper()
+	task := dumptest.Task(t)
+	if err := x.Ready(ctx, x.stored, o, task); err != nil {
+		return err
+	}
+	return x.Overwrite(ctx, x.stored, r, o, task)
+}
+
+func testPostgresOverwrite(t *testing.T, pg *realtest.Postgres) {
+	for _, format := range []string{formatCustom, formatPlain} {
+		t.Run(format, func(t *testing.T) {
+			x := newPgLive(t, pg, format)
+			if live := x.Live(x.stored); live != liveName {
+				t.Errorf("live = %s", live)
+			}
+			conn := pgConnect(t, pg, liveName)
+			defer closePg(conn)
+			err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{})
+			if !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "is in use by postgres (caddy-backup) from 127.0.0.1") {
+				t.Errorf("in use: %v", err)
+			}
+			samePgState(t, x.state(t), x.is)
+			if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Force: true}); err != nil {
+				t.Fatal(err)
+			}
+			samePgState(t, x.state(t), x.was)
+			if err := conn.Exec(t.Context(), "SELECT 1").Close(); err == nil {
+				t.Error("the old database is still connected to")
+			}
+			noBuildings(t, pg)
+		})
+	}
+	t.Run("fails", func(t *testing.T) { testPostgresOverwriteFails(t, newPgLive(t, pg, formatCustom)) })
+	t.Run("script fails", func(t *testing.T) { testPostgresOverwriteFails(t, newPgLive(t, pg, formatPlain)) })
+	t.Run("kept aside, and missing", func(t *testing.T) {
+		x := newPgLive(t, pg, formatCustom)
+		if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Aside: true}); err != nil {
+			t.Fatal(err)
+		}
+		samePgState(t, x.state(t), x.was)
+		kept := strings.TrimSpace(pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'live \"one\"_before_restore_%'"))
+		if got := pg.Digests(t, kept); got["public.newer"] == "" || got["public.account"] != x.is["public.account"] {
+			t.Errorf("%s holds %v", kept, got)
+		}
+		pg.SQL(t, "postgres", "DROP DATABASE "+quoteName(kept)+"; DROP DATABASE "+quoteName(liveName))
+		if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := pg.Digests(t, liveName); got["public.account"] != x.was["public.account"] {
+			t.Errorf("%v", got)
+		}
+	})
+	t.Run("rights and versions", func(t *testing.T) { testPostgresReady(t, pg) })
+}
+
+// Whatever goes wrong, the live database is what it was, and nothing is left beside it.
+func testPostgresOverwriteFails(t *testing.T, x *pgLive) {
+	lost := errors.New("injected failure")
+	half := x.dump[:len(x.dump)/2]
+	for _, c := range []struct {
+		name string
+		r    func(stop func()) io.Reader
+		want error
+	}{
+		{"unreadable half-way", func(func()) io.Reader { return io.MultiReader(bytes.NewReader(half), iotest.ErrReader(lost)) }, lost},
+		{"unreadable at the end", func(func()) io.Reader { return io.MultiReader(bytes.NewReader(x.dump), iotest.ErrReader(lost)) }, lost},
+		{"cut", func(func()) io.Reader { return bytes.NewReader(half) }, nil},
+		{"nothing", func(func()) io.Reader { return bytes.NewReader(nil) }, backup.ErrInvalid},
+		{"cancelled", func(stop func()) io.Reader {
+			return io.MultiReader(bytes.NewReader(half), readerFunc(func([]byte) (int, error) { stop(); return 0, io.EOF }), bytes.NewReader(x.dump[len(half):]))
+		}, context.Canceled},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dumptest.NothingLeft(t)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			err := x.Overwrite(ctx, x.stored, c.r(stop), backup.Over{Force: true}, dumptest.Task(t))
+			if err == nil || c.want != nil && !errors.Is(err, c.want) || errors.Is(err, backup.ErrIncomplete) {
+				t.Errorf("error = %v, want %v", err, c.want)
+			}
+			if got := x.pg.Digests(t, liveName); got["public.account"] != x.is["public.account"] || got["public.newer"] == "" {
+				t.Errorf("the live one changed: %v", got)
+			}
+			noBuildings(t, x.pg)
+		})
+	}
+	samePgState(t, x.state(t), x.is)
+}
+
+func testPostgresReady(t *testing.T, pg *realtest.Postgres) {
+	pg.SQL(t, "postgres", "DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN PASSWORD 'canary'; CREATE DATABASE clerks OWNER clerk")
+	dsn := strings.Replace(pg.SocketDSN("clerks"), "user=postgres", "user=clerk", 1)
+	ready := func(engine, database string) error {
+		p := pgSource(t, strings.Replace(dsn, "clerks", database, 1))
+		return p.Ready(t.Context(), backup.Stored{Part: firstPart(t, p), Facts: backup.Facts{Engine: engine}}, backup.Over{}, dumptest.Task(t))
+	}
+	for _, c := range []struct{ sql, engine, database, want string }{
+		{"", "", "clerks", "must be allowed to create databases"},
+		{"ALTER ROLE clerk CREATEDB", "", "clerks", ""},
+		{"", "", "the shop", "must be allowed to rename the database"},
+		{"", "PostgreSQL 99.1", "clerks", "the server is older"},
+		{"", "PostgreSQL 9.6.24", "clerks", ""},
+		{"", "", "postgres", "cannot be replaced from a connection to itself"},
+	} {
+		if c.sql != "" {
+			pg.SQL(t, "postgres", c.sql)
+		}
+		if err := ready(c.engine, c.database); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	p := pgSource(t, pg.DSN("clerks"))
+	if err := p.Ready(t.Context(), backup.Stored{Part: backup.Part{Name: "db" + globalsSuffix}}, backup.Over{}, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+		t.Errorf("roles: %v", err)
+	}
+}
+
+func testPostgresDrill(t *testing.T, pg *realtest.Postgres) {
+	const scratch = backup.ScratchPrefix + "20260101t000000z_abcd_01234567"
+	for _, format := range []string{formatCustom, formatPlain} {
+		x := newPgLive(t, pg, format)
+		drill := func(dump []byte) (backup.Facts, error) {
+			dumptest.NothingLeft(t)
+			return x.Drill(t.Context(), x.stored, bytes.NewReader(dump), backup.Scratch{Name: scratch}, dumptest.Task(t))
+		}
+		facts, err := drill(x.dump)
+		if err != nil || !maps.Equal(facts.Rows, x.stored.Facts.Rows) || facts.Rows["public.account"] != 1000 || facts.Engine != x.stored.Facts.Engine {
+			t.Errorf("%+v, %v", facts, err)
+		}
+		if _, err := drill(x.dump[:len(x.dump)/2]); err == nil {
+			t.Error("a dump that is cut passes the drill")
+		}
+		noBuildings(t, pg)
+		samePgState(t, x.state(t), x.is)
+	}
+	x := pgSource(t, pg.DSN(liveName))
+	if _, err := x.Drill(t.Context(), backup.Stored{Part: firstPart(t, x)}, strings.NewReader("PGDMP"), backup.Scratch{Name: liveName}, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+		t.Errorf("a drill in the live database: %v", err)
+	}
+	globals, facts := pgDump(t, x, backup.Part{Name: "db" + globalsSuffix})
+	facts, err := x.Drill(t.Context(), backup.Stored{Part: backup.Part{Name: "db" + globalsSuffix}, Facts: facts}, bytes.NewReader(globals),
+		backup.Scratch{Name: scratch}, dumptest.Task(t))
+	if err != nil || !strings.Contains(facts.Checked, "not tried out") {
+		t.Errorf("roles: %+v, %v", facts, err)
+	}
+	// Only what is abandoned is swept, and nobody dumps what is there for a while.
+	pg.SQL(t, "postgres", "CREATE DATABASE "+scratch)
+	pg.SQL(t, "postgres", "CREATE DATABASE "+backup.ScratchPrefix+"other")
+	x.AllDatabases = true
+	parts, err := x.Parts(t.Context(), "db")
+	for _, part := range parts {
+		if strings.Contains(part.Name, "caddy_backup") || err != nil {
+			t.Errorf("%v is dumped, %v", part, err)
+		}
+	}
+	if err := x.SweepDrills(t.Context(), func(name string) bool { return name == scratch }, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	if pgExists(t, pg, scratch) || !pgExists(t, pg, backup.ScratchPrefix+"other") {
+		t.Error("the wrong one was swept")
+	}
+	pg.SQL(t, "postgres", "DROP DATABASE "+backup.ScratchPrefix+"other")
+}
