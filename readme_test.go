@@ -57,3 +57,16 @@ func fenced(text []byte, language string) (blocks [][]byte) {
 	}
 	return blocks
 }
+
+// TestMonitoringReadme: the Caddyfile that it shows is accepted.
+func TestMonitoringReadme(t *testing.T) {
+	text, err := os.ReadFile("examples/monitoring/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range fenced(text, "caddyfile") {
+		if _, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(c, nil); err != nil || len(warnings) > 0 {
+			t.Errorf("%v, warnings %v", err, warnings)
+		}
+	}
+}
