@@ -164,8 +164,8 @@ func (r *runner) finish(err error) {
 		return
 	}
 	r.service.history.add(run)
+	r.service.ended(r.setup, run) // before anybody who waited for the end can begin the next, which is told of later
 	close(r.ended)
-	r.service.ended(r.setup, run)
 }
 
 // outcome judges an error by why the run was told to end, if it was.
