@@ -108,17 +108,26 @@ func (b *backupRun) count() Progress {
 
 // write dumps all parts, describes them, and commits.
 func (b *backupRun) write(ctx context.Context) error {
-	parts, err := b.parts(ctx)
+	doubts, err := b.gather(ctx)
 	if err != nil {
 		return err
 	}
+	return b.commit(ctx, doubts)
+}
+
+// gather dumps all parts and describes them.
+func (b *backupRun) gather(ctx context.Context) (suspicion, error) {
+	parts, err := b.parts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.openFolder(); err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range parts {
 		b.setStep("dumping " + p.Name)
 		if err := b.dump(ctx, p); err != nil {
-			return fmt.Errorf("%s (source %s): %w", p.Name, p.source.Name, err)
+			return nil, fmt.Errorf("%s (source %s): %w", p.Name, p.source.Name, err)
 		}
 	}
 	b.manifest.Ended = b.service.now().UTC()
@@ -126,10 +135,7 @@ func (b *backupRun) write(ctx context.Context) error {
 	if doubts != nil {
 		b.manifest.Outcome = string(StateSuspect)
 	}
-	if err := b.describe(); err != nil {
-		return err
-	}
-	return b.commit(ctx, doubts)
+	return doubts, b.describe()
 }
 
 // openFolder begins the job's folder, and what will describe it.

@@ -138,7 +138,7 @@ func (h *history) keep(store Store, rec *record) (died bool) {
 // interrupt writes down that a run died with its process.
 func (h *history) interrupt(store Store, rec *record, reason string) bool {
 	rec.State, rec.Step, rec.Owner, rec.Home = StateInterrupted, "", "", ""
-	rec.Error, rec.Ended = reason, time.Now().UTC()
+	rec.Error, rec.Ended = reason+rec.aftermath(), time.Now().UTC()
 	return h.write(store, rec) == nil
 }
 

@@ -85,17 +85,22 @@ func (x *restoreRun) sourceOf(ctx context.Context, full string) (*ManifestPart, 
 	if i < 0 {
 		return nil, NamedSource{}, fmt.Errorf("%w: %s is not a part of the snapshot: restore it into a target", ErrInvalid, full)
 	}
-	part := &m.Parts[i]
-	job, err := x.setup.job(name)
+	source, err := x.setup.sourceOf(name, &m.Parts[i])
+	return &m.Parts[i], source, err
+}
+
+// sourceOf finds the source of a part in the job as it is configured now.
+func (c *setup) sourceOf(job string, part *ManifestPart) (NamedSource, error) {
+	j, err := c.job(job)
 	if err != nil {
-		return nil, NamedSource{}, fmt.Errorf("%w; restore into a target", err)
+		return NamedSource{}, fmt.Errorf("%w; restore into a target", err)
 	}
-	for _, s := range job.Sources {
+	for _, s := range j.Sources {
 		if s.Name == part.Source {
-			return part, s, nil
+			return s, nil
 		}
 	}
-	return nil, NamedSource{}, fmt.Errorf("%w: job %s has no source %s any more: restore into a target", ErrNotFound, name, part.Source)
+	return NamedSource{}, fmt.Errorf("%w: job %s has no source %s any more: restore into a target", ErrNotFound, job, part.Source)
 }
 
 // sumReader reads a part and compares its SHA-256 with the manifest's before it lets the reader see the end: a source

@@ -15,7 +15,8 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// RestoreRequest asks for a restore: either as files below Target, or through the source into a new Place.
+// RestoreRequest asks for a restore: as files below Target, through the source into a new Place, or, with Overwrite, through
+// the source over the live one.
 type RestoreRequest struct {
 	Repository string `json:"repository"`
 	Snapshot   string `json:"snapshot"`          // ID, prefix, or "latest" (then Job is needed)
@@ -24,6 +25,12 @@ type RestoreRequest struct {
 	Target     string `json:"target,omitempty"`  // absolute path of a folder, created when missing; nothing in it is overwritten
 	Partial    bool   `json:"partial,omitempty"` // what cannot be read is named and left out; without it nothing is restored then
 	Place      string `json:"place,omitempty"`   // for the source: a new database's name, a new file's path; needs Path = one part
+
+	Overwrite bool   `json:"overwrite,omitempty"` // Path is a part, something in one that is a folder, or empty: all parts
+	Confirm   string `json:"confirm,omitempty"`   // to overwrite: the name of the live one, see Replaceable; of several parts that of the job
+	Force     bool   `json:"force,omitempty"`     // to overwrite although others use it
+	NoSafety  bool   `json:"no_safety,omitempty"` // to overwrite without a snapshot of what is there now
+	DryRun    bool   `json:"dry_run,omitempty"`   // only look whether it could be overwritten, and tell what to confirm
 }
 
 // check refuses what makes no sense.
@@ -33,9 +40,11 @@ func (q RestoreRequest) check() error {
 		return fmt.Errorf("%w: which snapshot is to be restored?", ErrInvalid)
 	case q.Snapshot == "latest" && q.Job == "":
 		return fmt.Errorf("%w: latest of which job?", ErrInvalid)
-	case (q.Target == "") == (q.Place == ""):
-		return fmt.Errorf("%w: say either a target, to restore files into that folder, or a place, to restore through the source",
-			ErrInvalid)
+	case q.ways() != 1:
+		return fmt.Errorf("%w: say either a target, to restore files into that folder, or a place, to restore through the source, "+
+			"or that the live one is to be overwritten", ErrInvalid)
+	case !q.Overwrite && (q.Force || q.NoSafety || q.DryRun || q.Confirm != ""):
+		return fmt.Errorf("%w: confirm, force, no_safety and dry_run belong to a restore that overwrites", ErrInvalid)
 	case q.Partial && q.Target == "":
 		return fmt.Errorf("%w: through a source a dump is restored as a whole, or not at all", ErrInvalid)
 	case q.Target != "" && !filepath.IsAbs(q.Target):
@@ -46,7 +55,18 @@ func (q RestoreRequest) check() error {
 	return nil
 }
 
-// Restore starts a restore and returns at once. ErrInvalid, ErrNotFound.
+// ways counts how it is to be restored.
+func (q RestoreRequest) ways() (n int) {
+	for _, way := range []bool{q.Target != "", q.Place != "", q.Overwrite} {
+		if way {
+			n++
+		}
+	}
+	return n
+}
+
+// Restore starts a restore and returns at once. ErrInvalid, ErrNotFound. To overwrite, it first looks up what that is:
+// ErrInvalid when it was not confirmed, ErrConflict (with the running run) while the job is restored over already.
 func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run, error) {
 	if err := q.check(); err != nil {
 		return Run{}, err
@@ -55,13 +75,22 @@ func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run
 	if err != nil {
 		return Run{}, err
 	}
-	never := func(Run) bool { return false }
-	run, err := s.start(c, by, Run{Kind: KindRestore, Job: q.Job, Repository: v.name}, never, func(ctx context.Context, r *runner) error {
+	run, clash := Run{Kind: KindRestore, Job: q.Job, Repository: v.name}, func(Run) bool { return false }
+	if q.Overwrite {
+		if run.Job, q.Snapshot, run.Over, err = s.confirmed(ctx, c, v, q); err != nil {
+			return Run{}, err
+		}
+		run.DryRun = q.DryRun
+		clash = func(r Run) bool {
+			return !q.DryRun && r.Kind == KindRestore && r.Job == run.Job && r.Over != nil && !r.DryRun
+		}
+	}
+	run, err = s.start(c, by, run, clash, func(ctx context.Context, r *runner) error {
 		return (&restoreRun{runner: r, vault: v, request: q}).do(ctx)
 	})
 	if err == nil {
 		s.audit(by, "restore asked for", "repository", v.name, "snapshot", q.Snapshot, "path", q.Path, "target", q.Target,
-			"place", q.Place, "run", run.ID)
+			"place", q.Place, "over", run.Over, "force", q.Force, "no_safety", q.NoSafety, "dry_run", q.DryRun, "run", run.ID)
 	}
 	return run, err
 }
@@ -80,6 +109,13 @@ type restoreRun struct {
 }
 
 func (x *restoreRun) do(ctx context.Context) error {
+	if x.request.Overwrite && !x.request.DryRun { // no backup of the job begins in the middle, and its safety snapshot has its turn
+		leave, err := x.turn(ctx, x.run.Job)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
 	x.setStep("opening the repository")
@@ -113,9 +149,12 @@ func (x *restoreRun) restore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if x.request.Place != "" {
+	switch {
+	case x.request.Overwrite:
+		return x.overLive(ctx)
+	case x.request.Place != "":
 		err = x.throughSource(ctx, node, full)
-	} else {
+	default:
 		err = x.intoFolder(ctx, node)
 	}
 	if err != nil {
@@ -177,6 +216,13 @@ func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
 func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
 	x.setStep("looking whether everything is there")
 	linked := map[[2]uint64]bool{} // files with several names are written once
+	var packs *repo.Presence
+	if x.request.Overwrite {
+		var err error
+		if packs, err = x.repo.Presence(ctx); err != nil {
+			return err
+		}
+	}
 	count := func(path string, n repo.Node) error {
 		if n.Type != "file" {
 			return nil
@@ -187,6 +233,11 @@ func (x *restoreRun) preflight(ctx context.Context, nodes []repo.Node) error {
 				return fmt.Errorf("%s: %w; nothing was restored", path, err)
 			}
 			f.Close()
+		}
+		if packs != nil {
+			if err := packs.File(n); err != nil {
+				return fmt.Errorf("%s: %w; nothing was restored", path, err)
+			}
 		}
 		inode := [2]uint64{n.DeviceID, n.Inode}
 		if n.Links < 2 || n.Inode == 0 || !linked[inode] {

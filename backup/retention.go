@@ -75,7 +75,8 @@ type fate struct {
 }
 
 // decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
-// alone were good: so it takes no good one's place, and goes when good ones as new as it go. Imported ones are counted with
+// alone were good: so it takes no good one's place, and goes when good ones as new as it go. So does the safety snapshot of a
+// restore, but not within a week. Imported ones are counted with
 // those that the job made, these without.
 func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
 	fates, doubt := make([]fate, len(group)), inDoubt(group)
@@ -84,6 +85,8 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 		switch {
 		case s.Time.After(now):
 			fates[i] = fate{true, []string{"dated in the future"}}
+		case safety(s) && now.Sub(s.Time) < safetyKept:
+			fates[i] = fate{true, []string{"made before a restore, less than a week ago"}}
 		case doubt(s):
 			doubtful = append(doubtful, i)
 		default:
@@ -165,6 +168,11 @@ func (p *Retention) exceeded(count int, size int64, oldest, now time.Time) strin
 	}
 	return ""
 }
+
+// safetyKept is how long the safety snapshot of a restore stays in any case: until people have found out what they miss.
+const safetyKept = 7 * oneDay
+
+func safety(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagSafety) }
 
 func imported(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagImport) }
 

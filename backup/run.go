@@ -37,6 +37,11 @@ type Run struct {
 	DryRun     bool              `json:"dry_run,omitempty"`          // nothing was changed
 	Removed    []RemovedSnapshot `json:"removed,omitempty"`          // of a forget
 	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune
+	Over       []string          `json:"over,omitempty"`             // of a restore: the live ones that it replaces
+	Confirm    string            `json:"confirm,omitempty"`          // of these: what must be typed to confirm
+	Safety     string            `json:"safety,omitempty"`           // of these: ID of the snapshot of what they were before
+	Touched    bool              `json:"touched,omitempty"`          // of these: it has begun; when it did not end well, look at them
+	Undo       string            `json:"undo,omitempty"`             // of these: the command that brings back what was before
 	Seen       *Sight            `json:"seen,omitempty"`             // what it left in the repository, if it looked; never changed
 	Log        []LogLine         `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }

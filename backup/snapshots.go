@@ -16,7 +16,8 @@ const (
 	tagRun     = "run-"
 	tagSuspect = "suspect" // a person who removes it says that the snapshot is good
 	tagImport  = "imported"
-	tagKeep    = "keep" // pinned: neither retention nor restic's forget with --keep-tag keep removes it
+	tagSafety  = "safety" // made before a restore over the live one, of what that was: no good one
+	tagKeep    = "keep"   // pinned: neither retention nor restic's forget with --keep-tag keep removes it
 )
 
 // SnapshotQuery selects snapshots.
@@ -132,12 +133,13 @@ func contents(ctx context.Context, r *repo.Repository, s repo.Snapshot) ([]Conte
 	return list, m, err
 }
 
-// filterFor passes the snapshots of a job; all when it is "".
+// filterFor passes the snapshots of a job, all when it is "", that may be its latest.
 func filterFor(job string) repo.SnapshotFilter {
-	if job == "" {
-		return repo.SnapshotFilter{}
+	f := repo.SnapshotFilter{Without: []string{tagSafety}}
+	if job != "" {
+		f.Paths, f.Tags = []string{"/" + job}, []string{tagOurs}
 	}
-	return repo.SnapshotFilter{Paths: []string{"/" + job}, Tags: []string{tagOurs}}
+	return f
 }
 
 // jobOf is the job that made a snapshot, or "" when none of ours did.

@@ -14,8 +14,8 @@ type suspicion []string
 
 func (s suspicion) Error() string { return strings.Join(s, "; ") }
 
-// inDoubt tells which of all snapshots are no good ones: made in doubt, repaired after they lost something, or the old ones
-// of which such are, as long as they are there.
+// inDoubt tells which of all snapshots are no good ones: made in doubt or of what a restore was about to replace,
+// repaired after they lost something, or the old ones of which such are, as long as they are there.
 func inDoubt(all []repo.Snapshot) func(repo.Snapshot) bool {
 	spoilt := map[repo.ID]bool{}
 	for _, s := range all {
@@ -23,7 +23,9 @@ func inDoubt(all []repo.Snapshot) func(repo.Snapshot) bool {
 			spoilt[s.StableID()] = true
 		}
 	}
-	return func(s repo.Snapshot) bool { return slices.Contains(s.Tags, tagSuspect) || spoilt[s.StableID()] }
+	return func(s repo.Snapshot) bool {
+		return slices.Contains(s.Tags, tagSuspect) || safety(s) || spoilt[s.StableID()]
+	}
 }
 
 // suspicions compares the folders that were dumped with the last good snapshot: where that had files and there is none

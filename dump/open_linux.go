@@ -29,3 +29,21 @@ func openBy(paths []string) (who []string) {
 	}
 	return who
 }
+
+// mountsBelow lists what is mounted at a path, or below it.
+func mountsBelow(path string) (mounts []string) {
+	table, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		at := mountEscapes.Replace(fields[4])
+		if at == path || strings.HasPrefix(at, path+"/") {
+			mounts = append(mounts, at)
+		}
+	}
+	return mounts
+}
+
+var mountEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

@@ -19,3 +19,15 @@ func renameNew(from, to string) error {
 	}
 	return nil
 }
+
+// exchange has two names change what they name, in one step: errors.ErrUnsupported where the file system cannot.
+func exchange(a *os.File, nameA string, b *os.File, nameB string) error {
+	err := unix.Renameat2(int(a.Fd()), nameA, int(b.Fd()), nameB, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return errors.ErrUnsupported
+	}
+	if err != nil {
+		return &os.LinkError{Op: "exchange", Old: nameA, New: nameB, Err: err}
+	}
+	return nil
+}

@@ -113,9 +113,14 @@ type aside struct {
 	kept   string   // the second name of the database, if it got one
 }
 
+// beforeRestore is what is added to the name of something old that is kept.
+func beforeRestore() string {
+	return time.Now().UTC().Format(".before-restore-20060102t150405.000000000z")
+}
+
 // asideOf moves what SQLite keeps beside a database out of the way. The database itself stays.
 func asideOf(place string) (*aside, error) {
-	a := &aside{place: place, suffix: time.Now().UTC().Format(".before-restore-20060102t150405.000000000z")}
+	a := &aside{place: place, suffix: beforeRestore()}
 	for _, path := range withSuffixes(place, companions) {
 		if err := a.move(path); err != nil {
 			return a, err

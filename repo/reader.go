@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -265,5 +266,26 @@ func (f *File) load(blob int) error {
 	}
 	f.run, f.begun, f.next = b, f.startOf(b.first), b.behind
 	f.lookLater()
+	return nil
+}
+
+// Matches reads r to its end, and compares it with the file by the hashes of its blobs, without reading the repository.
+// ErrDamaged when it is another content.
+func (f *File) Matches(r io.Reader) error {
+	var buf []byte
+	for i, id := range f.blobs {
+		buf = slices.Grow(buf[:0], f.length(i))[:f.length(i)]
+		switch _, err := io.ReadFull(r, buf); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("it ends before byte %d of %d: %w", f.ends[i], f.Size(), ErrDamaged)
+		case err != nil:
+			return err
+		case Hash(buf) != id:
+			return fmt.Errorf("it differs between byte %d and %d: %w", f.startOf(i), f.ends[i], ErrDamaged)
+		}
+	}
+	if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return errors.Join(fmt.Errorf("it is longer than %d bytes: %w", f.Size(), ErrDamaged), err)
+	}
 	return nil
 }

@@ -59,11 +59,14 @@ type SnapshotFilter struct {
 	Host  string   // equal, when set
 	Paths []string // all present
 	Tags  []string // all present
+
+	Without []string // tags, none present
 }
 
 // Match reports whether s passes.
 func (f SnapshotFilter) Match(s Snapshot) bool {
-	return (f.Host == "" || f.Host == s.Hostname) && containsAll(s.Paths, f.Paths) && containsAll(s.Tags, f.Tags)
+	return (f.Host == "" || f.Host == s.Hostname) && containsAll(s.Paths, f.Paths) && containsAll(s.Tags, f.Tags) &&
+		!slices.ContainsFunc(f.Without, func(tag string) bool { return slices.Contains(s.Tags, tag) })
 }
 
 func containsAll(list, wanted []string) bool {

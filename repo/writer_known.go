@@ -34,12 +34,7 @@ func (w *Writer) known(k blobKey) bool {
 // missingPacks finds the packs that the index counts on and that, by the sizes of those there are, are gone or cut short, or
 // that are known as damaged. A writer stores their blobs once more: a backup that relied on them would look good and be lost.
 func (r *Repository) missingPacks(ctx context.Context, sizes map[ID]int64) map[ID]bool {
-	missing := map[ID]bool{}
-	for id, end := range r.index.packEnds() {
-		if size, ok := sizes[id]; !ok || size < end {
-			missing[id] = true
-		}
-	}
+	missing := r.absentPacks(sizes)
 	if list := r.distrusted.Load(); list != nil {
 		for _, id := range *list {
 			missing[id] = true
@@ -57,6 +52,17 @@ func sumSizes(sizes map[ID]int64) (sum int64) {
 		sum += size
 	}
 	return sum
+}
+
+// absentPacks finds those that the index counts on and that, by the sizes of those there are, are gone or cut short.
+func (r *Repository) absentPacks(sizes map[ID]int64) map[ID]bool {
+	missing := map[ID]bool{}
+	for id, end := range r.index.packEnds() {
+		if size, ok := sizes[id]; !ok || size < end {
+			missing[id] = true
+		}
+	}
+	return missing
 }
 
 // listPacks gives the sizes of all packs in the storage, in bytes.
