@@ -47,7 +47,7 @@ var borders = map[string]border{
 	"repo/repotest":       {ours: []string{"repo"}, theirs: nothing},
 	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
 	"storage/storagetest": {ours: []string{"repo"}, theirs: nothing, tests: []string{"storage"}},
-	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"dump/dumptest", "storage", "internal/realtest"}},
+	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"backup/backuptest", "dump/dumptest", "storage", "storage/storagetest", "internal/realtest"}},
 	"dump/dumptest":       {ours: []string{"repo", "backup", "internal/realtest"}, theirs: nothing, tests: []string{"dump", "storage"}},
 	"backup/backuptest":   {ours: []string{"repo", "backup", "storage"}, theirs: nothing},
 	"handler":             {ours: []string{"archive", "backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
