@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // history keeps the runs that ended: in memory without their logs, and in the Store with them, one JSON file per run,
@@ -33,6 +35,8 @@ type record struct {
 	Run
 	Owner string `json:"owner,omitempty"` // the journal of the process, while the run goes on
 	Home  string `json:"home,omitempty"`  // where that journal lies, while a run of a cluster goes on
+
+	Left []repo.ID `json:"left,omitempty"` // locks in the repository that a dead member of a cluster left there
 
 	key     string
 	unsaved bool // the log is in memory only
@@ -137,6 +141,9 @@ func (h *history) keep(store Store, rec *record) (died bool) {
 
 // interrupt writes down that a run died with its process.
 func (h *history) interrupt(store Store, rec *record, reason string) bool {
+	if rec.Home != "" {
+		rec.Left = h.inherit(store, rec)
+	}
 	rec.State, rec.Step, rec.Owner, rec.Home = StateInterrupted, "", "", ""
 	rec.Error, rec.Ended = reason+rec.aftermath(), time.Now().UTC()
 	return h.write(store, rec) == nil

@@ -180,6 +180,13 @@ func appendEvent(f *os.File, e event) error {
 	return nil
 }
 
+// locksAt lists the locks of this process in the repository at a location.
+func (j *journal) locksAt(location string) []repo.ID {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.left.locksAt(location)
+}
+
 // lockJournal tells the journal of the locks in one repository.
 type lockJournal struct {
 	*journal

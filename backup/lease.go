@@ -8,6 +8,8 @@ import (
 	"path"
 	"sync"
 	"time"
+
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // errTakenOver ends a run that the other members hold for dead, and may have begun again.
@@ -29,6 +31,7 @@ type pulse struct {
 	Beat     time.Time `json:"beat"` // nobody compares it with another clock
 	Step     string    `json:"step,omitempty"`
 	Progress Progress  `json:"progress"`
+	Locks    []repo.ID `json:"locks,omitempty"` // of the process, in the repository of the run
 }
 
 func leaseKey(host, id string) string { return path.Join(leaseRoot, safeName(host), id+".json") }
@@ -73,7 +76,7 @@ func (r *runner) renew() error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	now, run := r.service.now(), r.snapshot()
-	data, err := json.Marshal(pulse{now.UTC(), run.Step, run.Progress})
+	data, err := json.Marshal(pulse{now.UTC(), run.Step, run.Progress, r.locks()})
 	if err == nil {
 		err = r.service.history.usedStore().Store(ctx, leaseKey(r.setup.Host, run.ID), data)
 	}
@@ -84,6 +87,15 @@ func (r *runner) renew() error {
 	defer r.lease.mu.Unlock()
 	r.lease.renewed = now.Round(0) // by the clock on the wall, which goes on while the machine sleeps
 	return nil
+}
+
+// locks lists the locks that this process has in the repository of the run.
+func (r *runner) locks() []repo.ID {
+	c, err := r.setup.repository(r.run.Repository)
+	if err != nil {
+		return nil
+	}
+	return r.service.journal.locksAt(c.Storage.Location())
 }
 
 func (r *runner) dropLease() {

@@ -121,7 +121,6 @@ func (l *lookout) bury(c *setup, rec *record) (news bool) {
 	}
 	if died {
 		s.log.logger().Warn("a member of the cluster died during a run", "run", rec.ID, "member", rec.Member)
-		h.delete(leaseKey(h.hostName(), rec.ID), "cannot remove the lease of a dead member", rec.ID)
 		if run, known := h.get(s.lastCall, rec.ID); known {
 			s.ended(c, run)
 		}

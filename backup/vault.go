@@ -194,9 +194,13 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 	if err := journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
 		run.log.Warn("cannot clean up behind a dead process", "error", err)
 	}
+	v.sweepMembers(ctx, r, run)
 	lock, err := v.await(ctx, r, run, exclusive)
 	if err != nil {
 		return nil, nil, v.explain(err)
+	}
+	if run.setup.Cluster {
+		_ = run.renew() // the others must know of the lock; what is wrong the next beat tells
 	}
 	return lock, func() {
 		if err := lock.Unlock(); err != nil {

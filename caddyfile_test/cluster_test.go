@@ -1,0 +1,176 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// hurryBy is how many times as fast time goes by for the members of the cluster here, and everyTwo their schedule, in real time.
+const (
+	hurryBy  = 30
+	everyTwo = 2 * time.Minute / hurryBy
+)
+
+// servers is a cluster of real servers: what they share lies in one folder.
+type servers struct {
+	*testing.T
+	shared string
+	all    []*child
+}
+
+func newServers(t *testing.T, n int) *servers {
+	s := &servers{T: t, shared: t.TempDir()}
+	s.write("secret", canary+"\n")
+	// The dump tells when it begins and ends, and waits while the file "hold" is there.
+	s.write("dump.sh", "echo begin $$ $PPID >>"+s.shared+"/dumps; while [ -e "+s.shared+"/hold ]; do sleep 0.05; done; sleep 0.2; date; "+
+		"echo end $$ $PPID >>"+s.shared+"/dumps\n")
+	since := time.Now().Unix()
+	for range n {
+		c := newChild(t, "127.0.0.1:1")
+		c.write("Caddyfile", fmt.Sprintf(`{
+	admin unix/%[1]s/admin.sock
+	storage file_system %[2]s/store
+	hurry %[3]d %[4]d
+	backup {
+		host shop
+		cluster
+		repository {
+			storage %[2]s/repository
+			password {file.%[2]s/secret}
+		}
+		job shop {
+			source out command sh %[2]s/dump.sh
+			schedule every 2m
+			retention {
+				last 1000
+			}
+		}
+	}
+}
+`, c.dir, s.shared, since, hurryBy))
+		s.all = append(s.all, c)
+	}
+	return s
+}
+
+func (s *servers) write(name, content string) {
+	s.Helper()
+	if err := os.WriteFile(filepath.Join(s.shared, name), []byte(content), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// lines of a file that the dumps write, which begin with a word.
+func (s *servers) dumps(word string) (lines []string) {
+	data, _ := os.ReadFile(filepath.Join(s.shared, "dumps"))
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, word+" ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// backups are the scheduled ones that a member knows of, oldest first.
+func (s *servers) backups(c *child) []backup.Run {
+	s.Helper()
+	runs, err := c.admin.Runs(s.Context(), backup.RunFilter{Kind: backup.KindBackup, Limit: 1000})
+	if err != nil {
+		s.Fatal(err)
+	}
+	slices.Reverse(runs)
+	return runs
+}
+
+func (s *servers) text(c *child) string {
+	var b strings.Builder
+	for _, r := range s.backups(c) {
+		fmt.Fprintln(&b, r.ID, r.Member, r.Scheduled.Format(time.TimeOnly), r.State)
+	}
+	return b.String()
+}
+
+// killDumping kills the member whose dump is held, and the dump, and returns the run and the other members.
+func (s *servers) killDumping(dumped int) (run string, killed *child, others []*child) {
+	s.Helper()
+	s.all[0].until("a dump runs", func() bool { return len(s.dumps("begin")) > dumped })
+	fields := strings.Fields(s.dumps("begin")[dumped])
+	dump, err := strconv.Atoi(fields[1])
+	if err != nil {
+		s.Fatal(err)
+	}
+	i := slices.IndexFunc(s.all, func(c *child) bool { return fmt.Sprint(c.cmd.Process.Pid) == fields[2] })
+	if i < 0 {
+		s.Fatalf("nobody made the dump %v", fields)
+	}
+	killed = s.all[i]
+	runs := s.backups(killed)
+	killed.end(syscall.SIGKILL)
+	if err := syscall.Kill(-dump, syscall.SIGKILL); err != nil {
+		s.Error(err)
+	}
+	others = slices.Delete(slices.Clone(s.all), i, i+1)
+	return runs[len(runs)-1].ID, killed, others
+}
+
+// TestCluster: of three servers one makes each run; when it is killed in the middle of one, another makes it again.
+func TestCluster(t *testing.T) {
+	s := newServers(t, 3)
+	s.write("hold", "")
+	for _, c := range s.all {
+		c.start()
+	}
+	run, killed, others := s.killDumping(0)
+	if err := os.Remove(filepath.Join(s.shared, "hold")); err != nil {
+		t.Fatal(err)
+	}
+	others[0].until("another member has made the run again", func() bool { return len(s.dumps("end")) == 1 })
+	others[1].wantState(run, backup.StateInterrupted)
+	killed.start()
+	others[0].until("two runs more are made", func() bool { return len(s.dumps("end")) == 3 })
+	time.Sleep(everyTwo / 4) // the last one is written down
+	s.wantAgreement()
+
+	var slots []string
+	green := 0
+	for i, r := range s.backups(s.all[0]) {
+		if slot := r.Scheduled.Format(time.TimeOnly); i == 1 && r.State == backup.StateOK {
+			if want := s.backups(s.all[0])[0].Scheduled; !r.Scheduled.Equal(want) {
+				t.Errorf("what was made again is for %s, want %s", slot, want)
+			}
+		} else if slices.Contains(slots, slot) {
+			t.Errorf("there are two runs for %s", slot)
+		} else {
+			slots = append(slots, slot)
+		}
+		if r.State == backup.StateOK {
+			green++
+		}
+	}
+	if ends := len(s.dumps("end")); green != ends || len(s.dumps("begin")) != ends+1 {
+		t.Errorf("%d runs are ok; %d dumps began, %d ended\n%s", green, len(s.dumps("begin")), ends, s.text(s.all[0]))
+	}
+	t.Log("\n" + s.text(s.all[0]))
+	for _, c := range s.all {
+		c.end(syscall.SIGTERM)
+	}
+	(&child{T: t, dir: s.shared}).restic()
+}
+
+// wantAgreement waits until all members know the same.
+func (s *servers) wantAgreement() {
+	s.Helper()
+	s.all[0].until("all members know the same", func() bool {
+		first := s.text(s.all[0])
+		return !strings.Contains(first, "running") && s.text(s.all[1]) == first && s.text(s.all[2]) == first
+	})
+}
