@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -30,9 +31,9 @@ type cluster struct {
 	rand     *rand.Rand
 	store    *backuptest.Store
 	storage  backup.Storage
-	change   func(*backup.Config)
+	jobs     []string
 	together bool          // they begin with slots in the same moment
-	dump     time.Duration // at most so long a dump takes
+	mustDump time.Duration // at least so long a dump takes
 
 	mu      sync.Mutex
 	dumping map[string]*member // by job
@@ -42,8 +43,8 @@ type cluster struct {
 
 func newCluster(t *testing.T, seed uint64) *cluster {
 	return &cluster{
-		T: t, rand: rand.New(rand.NewPCG(seed, 0)), store: &backuptest.Store{}, storage: backuptest.Repository(t),
-		dump: 10 * time.Minute, dumping: map[string]*member{}, told: map[string]int{},
+		T: t, rand: rand.New(rand.NewPCG(seed, 0)), store: &backuptest.Store{}, storage: backuptest.Repository(t), jobs: []string{"blog", "shop"},
+		dumping: map[string]*member{}, told: map[string]int{},
 	}
 }
 
@@ -54,9 +55,10 @@ type member struct {
 	name    string
 	clock   time.Duration // by how much it is wrong
 
-	mu    sync.Mutex
-	dead  bool
-	locks map[string]bool
+	mu     sync.Mutex
+	dead   bool
+	locks  map[string]bool
+	frozen chan struct{} // nil: it is not; else closed when it goes on
 }
 
 // join starts a member.
@@ -73,14 +75,11 @@ func (c *cluster) join(name string, clock time.Duration) *member {
 		Repositories: []backup.RepositoryConfig{{Name: "default", Storage: deadlyStorage{c.storage, m}, Password: []byte(backuptest.Password)}},
 		Observe:      m.observe,
 	}
-	for _, name := range []string{"blog", "shop"} {
+	for _, name := range c.jobs {
 		source := backuptest.NewSource("")
 		source.Do(func(ctx context.Context, w io.Writer, _ *backup.Task) error { return m.dump(ctx, name, w) })
-		config.Jobs = append(config.Jobs, backup.Job{Name: name, Schedule: schedule(c, "hourly"),
+		config.Jobs = append(config.Jobs, backup.Job{Name: name, Schedule: schedule(c, "hourly"), Retention: &backup.Retention{Last: 1000},
 			Sources: []backup.NamedSource{{Name: "db", Kind: "fake", Source: source}}})
-	}
-	if c.change != nil {
-		c.change(&config)
 	}
 	if _, err := m.Attach(config); err != nil {
 		c.Fatal(err)
@@ -96,7 +95,7 @@ func (m *member) dump(ctx context.Context, job string, w io.Writer) error {
 		c.doubled = append(c.doubled, fmt.Sprintf("%v: %s is dumped by %s and %s", time.Now(), job, other.name, m.name))
 	}
 	c.dumping[job] = m
-	long := time.Duration(c.rand.Int64N(int64(c.dump)))
+	long := max(c.mustDump, time.Duration(c.rand.Int64N(int64(10*time.Minute))))
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -109,6 +108,9 @@ func (m *member) dump(ctx context.Context, job string, w io.Writer) error {
 	case <-time.After(long):
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if err := m.alive(); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintln(w, "data of", job)
 	return err
@@ -142,6 +144,28 @@ func (m *member) kill() {
 	}
 }
 
+// freeze stops a member, as a suspended machine is, until it is thawed.
+func (m *member) freeze() (thaw func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.frozen = make(chan struct{})
+	return sync.OnceFunc(func() { close(m.frozen) })
+}
+
+// alive waits while the member is frozen, and is an error when it is dead.
+func (m *member) alive() error {
+	m.mu.Lock()
+	frozen := m.frozen
+	m.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+	if m.isDead() {
+		return errDead
+	}
+	return nil
+}
+
 func (m *member) stop() { backuptest.Close(m.cluster, m.Service) }
 
 func (m *member) runs() []backup.Run {
@@ -159,8 +183,8 @@ type deadly struct{ *member }
 func (d deadly) do(f func() error) error {
 	d.pause()
 	defer d.pause()
-	if d.isDead() {
-		return errDead
+	if err := d.alive(); err != nil {
+		return err
 	}
 	return f()
 }
@@ -217,29 +241,29 @@ type deadlyStorage struct {
 }
 
 func (d deadlyStorage) Put(ctx context.Context, name string, data []byte) error {
-	if d.isDead() {
-		return errDead
+	if err := d.alive(); err != nil {
+		return err
 	}
 	return d.Storage.Put(ctx, name, data)
 }
 
 func (d deadlyStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	if d.isDead() {
-		return nil, errDead
+	if err := d.alive(); err != nil {
+		return nil, err
 	}
 	return d.Storage.Get(ctx, name, off, n)
 }
 
 func (d deadlyStorage) List(ctx context.Context, dir string) iter.Seq2[repo.FileInfo, error] {
-	if d.isDead() {
-		return func(yield func(repo.FileInfo, error) bool) { yield(repo.FileInfo{}, errDead) }
+	if err := d.alive(); err != nil {
+		return func(yield func(repo.FileInfo, error) bool) { yield(repo.FileInfo{}, err) }
 	}
 	return d.Storage.List(ctx, dir)
 }
 
 func (d deadlyStorage) Delete(ctx context.Context, name string) error {
-	if d.isDead() {
-		return errDead
+	if err := d.alive(); err != nil {
+		return err
 	}
 	return d.Storage.Delete(ctx, name)
 }
@@ -249,6 +273,9 @@ func (c *cluster) wantEverySlotOnce(m *member, from, to time.Time) {
 	c.Helper()
 	states := map[string][]string{}
 	for _, r := range slices.Backward(m.runs()) {
+		if r.State == backup.StateFailed {
+			c.Errorf("the %s %s of %s failed: %s", r.Kind, r.ID, r.Member, r.Error)
+		}
 		if r.Kind != backup.KindBackup || r.Scheduled.IsZero() {
 			continue
 		}
@@ -256,7 +283,7 @@ func (c *cluster) wantEverySlotOnce(m *member, from, to time.Time) {
 		states[key] = append(states[key], string(r.State))
 	}
 	for slot := from; !slot.After(to); slot = slot.Add(time.Hour) {
-		for _, job := range []string{"blog", "shop"} {
+		for _, job := range c.jobs {
 			key := job + " " + slot.Format(time.DateTime)
 			switch got := strings.Join(states[key], " "); got {
 			case "ok", "interrupted ok":
@@ -298,49 +325,146 @@ func (c *cluster) wantAgreement(members ...*member) {
 	}
 }
 
-// TestCluster lets members share jobs for days, while they are killed, stopped and asked. Some have wrong clocks, others all
-// begin in the same moment.
+// TestCluster lets members share jobs for days, while they are killed, stopped and asked. Those with different clocks are
+// tried, and those that begin with each slot in the same moment.
 func TestCluster(t *testing.T) {
-	for seed := range uint64(3) {
-		inBubble(t, fmt.Sprint(seed), func(t *testing.T) {
-			c := newCluster(t, seed)
-			clocks, first := []time.Duration{0, 3 * time.Minute, -40 * time.Second}, dayAt(1, 0, 0) // on that clock it is not over
-			if c.together = seed > 0; c.together {
-				clocks, first = make([]time.Duration, 3), dayAt(1, 1, 0)
-			}
-			var members []*member
-			for i, clock := range clocks {
-				members = append(members, c.join(fmt.Sprintf("%c0", 'a'+i), clock))
-			}
-			const hours = 40
-			for hour := range hours {
-				i := c.rand.IntN(len(members))
-				m := members[i]
-				time.Sleep(time.Until(dayAt(1, hour, 5)))
-				time.Sleep(time.Duration(c.rand.Int64N(int64(20 * time.Minute))))
-				switch c.rand.IntN(5) {
-				case 0, 1:
-					m.kill()
-				case 2:
-					m.stop()
-				case 3:
-					if _, err := m.Backup(t.Context(), "tester", "shop"); err != nil && !errors.Is(err, backup.ErrConflict) {
-						t.Error(err)
-					}
-					continue
-				default:
-					continue
-				}
-				time.Sleep(time.Duration(c.rand.Int64N(int64(5 * time.Minute))))
-				members[i] = c.join(fmt.Sprintf("%c%d", 'a'+i, hour), m.clock)
-			}
-			time.Sleep(time.Until(dayAt(1, hours, 50)))
-			synctest.Wait()
-			c.wantAgreement(members...)
-			c.wantEverySlotOnce(members[0], first, dayAt(1, hours, 0))
-			for _, m := range members {
-				m.stop()
-			}
+	rounds, hours := 1, 30
+	switch {
+	case realtest.Soak():
+		rounds, hours = 30, 60
+	case testing.Short():
+		hours = 10
+	}
+	for range rounds {
+		inBubble(t, "apart", func(t *testing.T) {
+			c := newCluster(t, realtest.Seed(t))
+			c.live(hours, 0, 3*time.Minute, -40*time.Second)
+		})
+		inBubble(t, "together", func(t *testing.T) {
+			c := newCluster(t, realtest.Seed(t))
+			c.together = true
+			c.live(hours, 0, 0, 0)
 		})
 	}
+}
+
+// live lets members with these clocks, of which the first is right, live for so many hours, and holds what they did to what is
+// promised.
+func (c *cluster) live(hours int, clocks ...time.Duration) {
+	var members []*member
+	for i, clock := range clocks {
+		members = append(members, c.join(fmt.Sprintf("%c0", 'a'+i), clock))
+	}
+	for hour := 1; hour < hours; hour++ {
+		time.Sleep(time.Until(dayAt(1, hour, 5)))
+		time.Sleep(time.Duration(c.rand.Int64N(int64(20 * time.Minute))))
+		i := c.rand.IntN(len(members))
+		m := members[i]
+		switch c.rand.IntN(5) {
+		case 0, 1:
+			m.kill()
+		case 2:
+			m.stop()
+		case 3:
+			if _, err := m.Backup(c.Context(), "tester", "shop"); err != nil && !errors.Is(err, backup.ErrConflict) {
+				c.Error(err)
+			}
+			continue
+		default:
+			continue
+		}
+		time.Sleep(time.Duration(c.rand.Int64N(int64(5 * time.Minute))))
+		members[i] = c.join(fmt.Sprintf("%c%d", 'a'+i, hour), m.clock)
+	}
+	time.Sleep(time.Until(dayAt(1, hours, 50)))
+	synctest.Wait()
+	c.wantAgreement(members...)
+	first := dayAt(1, 1, 0)
+	if slices.Min(clocks) < 0 {
+		first = dayAt(1, 0, 0) // on that clock it is not over when they begin
+	}
+	c.wantEverySlotOnce(members[0], first, dayAt(1, hours, 0))
+	for _, m := range members {
+		m.stop()
+	}
+}
+
+// dumpingNow is who dumps a job.
+func (c *cluster) dumpingNow(job string) *member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dumping[job]
+}
+
+// TestClusterStandstill: a member that stood still during a run, and goes on when another has made the run again, makes no
+// second snapshot, and nobody is told twice.
+func TestClusterStandstill(t *testing.T) {
+	inBubble(t, "frozen", func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.mustDump, c.jobs = 10*time.Minute, []string{"shop"}
+		members := []*member{c.join("a", 0), c.join("b", 0)}
+		time.Sleep(time.Until(dayAt(1, 1, 1)))
+		still := c.dumpingNow("shop")
+		thaw := still.freeze()
+		c.mu.Lock()
+		delete(c.dumping, "shop") // it does not
+		c.mu.Unlock()
+		time.Sleep(time.Until(dayAt(1, 1, 4)))
+		other := members[(slices.Index(members, still)+1)%2]
+		if runs := other.runs(); len(runs) != 2 || runs[0].State.Done() || runs[1].State != backup.StateInterrupted {
+			t.Errorf("nobody has taken over within three minutes: %+v", runs)
+		}
+		time.Sleep(time.Until(dayAt(1, 1, 30)))
+		thaw()
+		time.Sleep(time.Until(dayAt(1, 2, 30)))
+		synctest.Wait()
+		c.wantAgreement(members...)
+		c.wantEverySlotOnce(still, dayAt(1, 1, 0), dayAt(1, 2, 0))
+		list, err := still.Snapshots(t.Context(), backup.SnapshotQuery{Job: "shop"})
+		if err != nil || list.Total != 2 {
+			t.Errorf("there are %d snapshots, %v", list.Total, err)
+		}
+		for _, m := range members {
+			m.stop()
+		}
+	})
+}
+
+// TestClusterAsked: what one member makes the others show, and do not make at the same time.
+func TestClusterAsked(t *testing.T) {
+	inBubble(t, "asked", func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.mustDump = time.Hour
+		a, b := c.join("a", 0), c.join("b", 0)
+		run, err := a.Backup(t.Context(), "tester", "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		if other, err := b.Backup(t.Context(), "tester", "shop"); !errors.Is(err, backup.ErrConflict) || other.ID != run.ID {
+			t.Errorf("the other member answers with run %q, %v", other.ID, err)
+		}
+		shown, err := b.Run(t.Context(), run.ID)
+		if err != nil || shown.State != backup.StateRunning || shown.Step != "dumping db.sql" || shown.Member == "" {
+			t.Errorf("the other member shows %+v, %v", shown, err)
+		}
+		if err := b.Cancel(t.Context(), "tester", run.ID); !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), shown.Member) {
+			t.Errorf("the other member cancels it: %v", err)
+		}
+		if err := a.Cancel(t.Context(), "tester", run.ID); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(30 * time.Second)
+		if shown, err = b.Run(t.Context(), run.ID); err != nil || shown.State != backup.StateCancelled {
+			t.Errorf("the other member shows %+v, %v", shown, err)
+		}
+		c.store.Fail(errors.New("no store"))
+		if _, err := b.Backup(t.Context(), "tester", "shop"); err != nil {
+			t.Errorf("without the store nobody can back up: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		c.store.Fail(nil)
+		a.stop()
+		b.stop()
+	})
 }

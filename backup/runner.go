@@ -131,10 +131,14 @@ func (r *runner) begin(ctx context.Context, limit time.Duration) (context.Contex
 
 // finish gives the run its outcome, once, and puts it into the history.
 func (r *runner) finish(err error) {
+	taken := !r.ours()
 	r.mu.Lock()
 	if r.run.State.Done() {
 		r.mu.Unlock()
 		return
+	}
+	if taken = taken && !r.good; taken {
+		err = errTakenOver
 	}
 	if r.good && r.doubts != nil {
 		err = r.doubts
@@ -159,7 +163,7 @@ func (r *runner) finish(err error) {
 	r.mu.Unlock()
 	r.tell(run)
 	run.Log = r.lines.all()
-	if errors.Is(context.Cause(r.ctx), errTakenOver) && !r.good { // its end is written down, and told, by another member
+	if taken { // its end is written down, and told, by another member
 		close(r.ended)
 		return
 	}
@@ -178,7 +182,7 @@ func (r *runner) outcome(err error) State {
 		return StateSuspect
 	case errors.Is(cause, errCancelled):
 		return StateCancelled
-	case errors.Is(cause, errInterrupted), errors.Is(cause, errTakenOver):
+	case errors.Is(cause, errInterrupted), errors.Is(err, errTakenOver):
 		return StateInterrupted
 	}
 	return StateFailed
