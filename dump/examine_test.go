@@ -88,7 +88,7 @@ func testPostgresExamined(t *testing.T, pg *realtest.Postgres) {
 		want      []string
 	}{
 		{"all well", pg.DSN("examined"), backup.LevelOK, []string{"PostgreSQL ", "pg_dump ", "may read all tables"}},
-		{"rights that suffice", socket("reader_of_rows", "examined"), backup.LevelOK, []string{"may read all tables"}},
+		{"rights that suffice", socket("reader_of_rows", "examined"), backup.LevelNote, []string{"may read all tables", "may not create databases"}},
 		{"no rights", socket("reader", "examined"), backup.LevelError, []string{`closed."Odd name"`, "public.open", "pg_read_all_data"}},
 		{"wrong password", "postgres://postgres:canary@127.0.0.1:" + port + "/examined", backup.LevelError, []string{"refuses the password"}},
 		{"server gone", "postgres://postgres:canary@127.0.0.1:1/examined", backup.LevelError, []string{"nobody listens there"}},

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 		idle(path)
 	case "dump":
 		dumpOnce(path)
+	case "overwrite":
+		overwriteAndHang(path)
 	default:
 		goleak.VerifyTestMain(m)
 	}

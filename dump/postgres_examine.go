@@ -3,6 +3,7 @@ package dump
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,40 +11,103 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// Examine connects to the database, looks for programs that are new enough for its server, and whether our user may read
-// all tables.
+// Examine connects to the databases, looks for programs that are new enough for their server, whether our user may read
+// all tables and roles, and whether dumps could be tried out on the server.
 func (p *Postgres) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
 	db, err := newPgDatabase(p.dsn)
 	if err != nil {
 		return failing(err)
 	}
-	conn, err := db.connect(ctx, db.name)
-	if err != nil {
-		return failing(err)
+	databases := []string{db.name}
+	if p.AllDatabases {
+		if databases, err = p.databases(ctx); err != nil {
+			return failing(err)
+		}
 	}
-	defer closePg(conn)
+	var list []backup.Diagnosis
+	for i, name := range databases {
+		of := *db
+		of.name = name
+		conn, err := of.connect(ctx, name)
+		if err != nil {
+			list = append(list, failing(err)...)
+			continue
+		}
+		if i == 0 {
+			list = append(list, p.examineServer(ctx, &of, conn)...)
+		}
+		list = append(list, of.examineTables(ctx, conn)...)
+		closePg(conn)
+	}
+	return list
+}
+
+// examineServer looks at what is the same for all databases.
+func (p *Postgres) examineServer(ctx context.Context, db *pgDatabase, conn *pgconn.PgConn) []backup.Diagnosis {
 	server, err := parsePgVersion(conn.ParameterStatus("server_version"))
 	if err != nil {
 		return failing(err)
 	}
 	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "PostgreSQL %s lets user %s into database %s on %s", server.text, db.conf.User, db.name, db.place)}
-	if tools, err := p.tools(ctx, server); err != nil {
-		list = append(list, failing(err)...)
-	} else {
-		list = append(list, diagnosis(backup.LevelOK, "pg_dump %s and pg_restore are there, %s", tools.version.text, tools.dump))
+	tools, err := p.tools(ctx, server)
+	if err != nil {
+		return append(list, failing(err)...)
 	}
+	list = append(list, diagnosis(backup.LevelOK, "pg_dump %s and pg_restore are there, %s", tools.version.text, tools.dump))
+	if p.withGlobals() {
+		list = append(list, examineGlobals(tools, conn, db)...)
+	}
+	if p.Format == formatPlain {
+		if _, err := p.psql(ctx); err != nil {
+			list = append(list, diagnosis(backup.LevelWarning, "scripts can be dumped, but not restored: %v", err))
+		}
+	}
+	return append(list, db.examineScratch(ctx, conn)...)
+}
+
+func examineGlobals(tools pgTools, conn *pgconn.PgConn, db *pgDatabase) []backup.Diagnosis {
+	path := tools.beside("pg_dumpall")
+	if _, err := exec.LookPath(path); err != nil {
+		return failing(notFound(path, err))
+	}
+	if conn.ParameterStatus("is_superuser") != "on" {
+		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "user %s is no superuser: roles are saved without their passwords", db.conf.User)}
+	}
+	return []backup.Diagnosis{diagnosis(backup.LevelOK, "user %s may read the roles with their passwords", db.conf.User)}
+}
+
+// examineTables looks at one database.
+func (db *pgDatabase) examineTables(ctx context.Context, conn *pgconn.PgConn) []backup.Diagnosis {
 	closed, err := unreadableTables(ctx, conn)
 	switch {
 	case err != nil:
-		list = append(list, diagnosis(backup.LevelError, "database %s on %s: %v", db.name, db.place, err))
+		return []backup.Diagnosis{diagnosis(backup.LevelError, "database %s on %s: %v", db.name, db.place, err)}
 	case len(closed) > 0:
-		list = append(list, diagnosis(backup.LevelError, "user %s may not read all of database %s, and pg_dump would fail: %s; let the user read "+
+		return []backup.Diagnosis{diagnosis(backup.LevelError, "user %s may not read all of database %s, and pg_dump would fail: %s; let the user read "+
 			"everything: GRANT pg_read_all_data TO the user, or dump as the owner; with row level security also ALTER ROLE … BYPASSRLS",
-			db.conf.User, db.name, summed(closed)))
-	default:
-		list = append(list, diagnosis(backup.LevelOK, "user %s may read all tables", db.conf.User))
+			db.conf.User, db.name, summed(closed))}
 	}
-	return list
+	return []backup.Diagnosis{diagnosis(backup.LevelOK, "user %s may read all tables of database %s", db.conf.User, db.name)}
+}
+
+// examineScratch says what keeps a dump from being tried out, or restored to a new database, as far as that can be known:
+// the size of what is dumped stands for that of the dump.
+func (db *pgDatabase) examineScratch(ctx context.Context, conn *pgconn.PgConn) []backup.Diagnosis {
+	allowed, err := pgValue(ctx, conn, "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = current_user AND (rolsuper OR rolcreatedb)")
+	if err != nil {
+		return failing(fmt.Errorf("database %s on %s: %w", db.name, db.place, err))
+	}
+	if allowed == "" {
+		return []backup.Diagnosis{diagnosis(backup.LevelNote, "user %s may not create databases: for drills and restores, ALTER ROLE … CREATEDB", db.conf.User)}
+	}
+	var size int64
+	if text, err := pgValue(ctx, conn, "SELECT pg_database_size(current_database())"); err == nil {
+		fmt.Sscan(text, &size)
+	}
+	if err := db.space(ctx, conn, size); err != nil {
+		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "no space for a drill or a restore beside the live database: %v", err)}
+	}
+	return nil
 }
 
 // unreadable finds what pg_dump would read and our user may not: tables and sequences without the right, and tables of

@@ -71,6 +71,7 @@ func (x *pgLive) over(ctx context.Context, t *testing.T, r io.Reader, o backup.O
 	return x.Overwrite(ctx, x.stored, r, o, task)
 }
 
+// Making a live database takes its time: all that leaves it as it was comes before what replaces it.
 func testPostgresOverwrite(t *testing.T, pg *realtest.Postgres) {
 	for _, format := range []string{formatCustom, formatPlain} {
 		t.Run(format, func(t *testing.T) {
@@ -78,44 +79,64 @@ func testPostgresOverwrite(t *testing.T, pg *realtest.Postgres) {
 			if live := x.Live(x.stored); live != liveName {
 				t.Errorf("live = %s", live)
 			}
-			conn := pgConnect(t, pg, liveName)
-			defer closePg(conn)
-			err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{})
-			if !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "is in use by postgres (caddy-backup) from 127.0.0.1") {
-				t.Errorf("in use: %v", err)
+			t.Run("drill", func(t *testing.T) { testPostgresDrill(t, x) })
+			if format == formatCustom || realtest.Soak() {
+				t.Run("fails", func(t *testing.T) { testPostgresOverwriteFails(t, x) })
+				t.Run("killed", func(t *testing.T) { testPostgresKilledOverwrite(t, x) })
 			}
-			samePgState(t, x.state(t), x.is)
-			if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Force: true}); err != nil {
-				t.Fatal(err)
+			t.Run("in use", func(t *testing.T) { testPostgresOverwriteInUse(t, x) })
+			if format == formatCustom {
+				t.Run("kept aside, and missing", func(t *testing.T) { testPostgresAside(t, x) })
 			}
-			samePgState(t, x.state(t), x.was)
-			if err := conn.Exec(t.Context(), "SELECT 1").Close(); err == nil {
-				t.Error("the old database is still connected to")
-			}
-			noBuildings(t, pg)
 		})
 	}
-	t.Run("fails", func(t *testing.T) { testPostgresOverwriteFails(t, newPgLive(t, pg, formatCustom)) })
-	t.Run("script fails", func(t *testing.T) { testPostgresOverwriteFails(t, newPgLive(t, pg, formatPlain)) })
-	t.Run("kept aside, and missing", func(t *testing.T) {
-		x := newPgLive(t, pg, formatCustom)
-		if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Aside: true}); err != nil {
-			t.Fatal(err)
-		}
-		samePgState(t, x.state(t), x.was)
-		kept := strings.TrimSpace(pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'live \"one\"_before_restore_%'"))
-		if got := pg.Digests(t, kept); got["public.newer"] == "" || got["public.account"] != x.is["public.account"] {
-			t.Errorf("%s holds %v", kept, got)
-		}
-		pg.SQL(t, "postgres", "DROP DATABASE "+quoteName(kept)+"; DROP DATABASE "+quoteName(liveName))
-		if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{}); err != nil {
-			t.Fatal(err)
-		}
-		if got := pg.Digests(t, liveName); got["public.account"] != x.was["public.account"] {
-			t.Errorf("%v", got)
-		}
-	})
 	t.Run("rights and versions", func(t *testing.T) { testPostgresReady(t, pg) })
+	t.Run("scratch databases", func(t *testing.T) { testPostgresScratch(t, pg) })
+}
+
+// Who uses the database keeps it from being replaced, unless that is forced; then it is what it was when it was dumped.
+func testPostgresOverwriteInUse(t *testing.T, x *pgLive) {
+	conn := pgConnect(t, x.pg, liveName)
+	defer closePg(conn)
+	for _, over := range []func() error{
+		func() error { return x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{}) },
+		func() error { // who came while it was restored
+			return x.Overwrite(t.Context(), x.stored, bytes.NewReader(x.dump), backup.Over{}, dumptest.Task(t))
+		},
+	} {
+		err := over()
+		if !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "is in use by postgres (caddy-backup) from 127.0.0.1") {
+			t.Errorf("in use: %v", err)
+		}
+	}
+	samePgState(t, x.state(t), x.is)
+	if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	samePgState(t, x.state(t), x.was)
+	if err := conn.Exec(t.Context(), "SELECT 1").Close(); err == nil {
+		t.Error("the old database is still connected to")
+	}
+	noBuildings(t, x.pg)
+}
+
+// The old one is kept when that is asked for, and one that is missing comes back.
+func testPostgresAside(t *testing.T, x *pgLive) {
+	x.pg.SQL(t, liveName, "CREATE TABLE newest (n int)")
+	if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Aside: true}); err != nil {
+		t.Fatal(err)
+	}
+	kept := strings.TrimSpace(x.pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'live \"one\"_before_restore_%'"))
+	if x.pg.Digests(t, kept)["public.newest"] == "" || x.pg.Digests(t, liveName)["public.newest"] != "" {
+		t.Errorf("%s is not the old one", kept)
+	}
+	x.pg.SQL(t, "postgres", "DROP DATABASE "+quoteName(kept)+"; DROP DATABASE "+quoteName(liveName))
+	if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.pg.Digests(t, liveName); got["public.account"] != x.was["public.account"] {
+		t.Errorf("%v", got)
+	}
 }
 
 // Whatever goes wrong, the live database is what it was, and nothing is left beside it.
@@ -180,49 +201,59 @@ func testPostgresReady(t *testing.T, pg *realtest.Postgres) {
 	}
 }
 
-func testPostgresDrill(t *testing.T, pg *realtest.Postgres) {
-	const scratch = backup.ScratchPrefix + "20260101t000000z_abcd_01234567"
-	for _, format := range []string{formatCustom, formatPlain} {
-		x := newPgLive(t, pg, format)
-		drill := func(dump []byte) (backup.Facts, error) {
-			dumptest.NothingLeft(t)
-			return x.Drill(t.Context(), x.stored, bytes.NewReader(dump), backup.Scratch{Name: scratch}, dumptest.Task(t))
-		}
-		facts, err := drill(x.dump)
-		if err != nil || !maps.Equal(facts.Rows, x.stored.Facts.Rows) || facts.Rows["public.account"] != 1000 || facts.Engine != x.stored.Facts.Engine {
-			t.Errorf("%+v, %v", facts, err)
-		}
-		if _, err := drill(x.dump[:len(x.dump)/2]); err == nil {
-			t.Error("a dump that is cut passes the drill")
-		}
-		noBuildings(t, pg)
-		samePgState(t, x.state(t), x.is)
+const scratch = backup.ScratchPrefix + "20260101t000000z_abcd_01234567"
+
+// A dump is tried out in a database of its own, which is gone afterwards.
+func testPostgresDrill(t *testing.T, x *pgLive) {
+	drill := func(dump []byte, name string) (backup.Facts, error) {
+		dumptest.NothingLeft(t)
+		return x.Drill(t.Context(), x.stored, bytes.NewReader(dump), backup.Scratch{Name: name}, dumptest.Task(t))
 	}
-	x := pgSource(t, pg.DSN(liveName))
-	if _, err := x.Drill(t.Context(), backup.Stored{Part: firstPart(t, x)}, strings.NewReader("PGDMP"), backup.Scratch{Name: liveName}, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+	facts, err := drill(x.dump, scratch)
+	if err != nil || !maps.Equal(facts.Rows, x.stored.Facts.Rows) || facts.Rows["public.account"] != 1000 || facts.Engine != x.stored.Facts.Engine {
+		t.Errorf("%+v, %v", facts, err)
+	}
+	if _, err := drill(x.dump[:len(x.dump)/2], scratch); err == nil {
+		t.Error("a dump that is cut passes the drill")
+	}
+	if _, err := drill(x.dump, liveName); !errors.Is(err, backup.ErrInvalid) {
 		t.Errorf("a drill in the live database: %v", err)
 	}
-	globals, facts := pgDump(t, x, backup.Part{Name: "db" + globalsSuffix})
-	facts, err := x.Drill(t.Context(), backup.Stored{Part: backup.Part{Name: "db" + globalsSuffix}, Facts: facts}, bytes.NewReader(globals),
-		backup.Scratch{Name: scratch}, dumptest.Task(t))
+	noBuildings(t, x.pg)
+	samePgState(t, x.state(t), x.is)
+}
+
+// Only what is abandoned is swept, and nobody dumps, or restores over, what is there for a while.
+func testPostgresScratch(t *testing.T, pg *realtest.Postgres) {
+	p := pgSource(t, pg.DSN("the shop"))
+	roles := backup.Part{Name: "db" + globalsSuffix}
+	globals, facts := pgDump(t, p, roles)
+	facts, err := p.Drill(t.Context(), backup.Stored{Part: roles, Facts: facts}, bytes.NewReader(globals), backup.Scratch{Name: scratch}, dumptest.Task(t))
 	if err != nil || !strings.Contains(facts.Checked, "not tried out") {
 		t.Errorf("roles: %+v, %v", facts, err)
 	}
-	// Only what is abandoned is swept, and nobody dumps what is there for a while.
+	const other = backup.ScratchPrefix + "other"
 	pg.SQL(t, "postgres", "CREATE DATABASE "+scratch)
-	pg.SQL(t, "postgres", "CREATE DATABASE "+backup.ScratchPrefix+"other")
-	x.AllDatabases = true
-	parts, err := x.Parts(t.Context(), "db")
+	pg.SQL(t, "postgres", "CREATE DATABASE "+other)
+	p.AllDatabases = true
+	parts, err := p.Parts(t.Context(), "db")
 	for _, part := range parts {
 		if strings.Contains(part.Name, "caddy_backup") || err != nil {
 			t.Errorf("%v is dumped, %v", part, err)
 		}
 	}
-	if err := x.SweepDrills(t.Context(), func(name string) bool { return name == scratch }, dumptest.Task(t)); err != nil {
+	if err := p.SweepDrills(t.Context(), func(name string) bool { return name == scratch }, dumptest.Task(t)); err != nil {
 		t.Error(err)
 	}
-	if pgExists(t, pg, scratch) || !pgExists(t, pg, backup.ScratchPrefix+"other") {
+	if pgExists(t, pg, scratch) || !pgExists(t, pg, other) {
 		t.Error("the wrong one was swept")
 	}
-	pg.SQL(t, "postgres", "DROP DATABASE "+backup.ScratchPrefix+"other")
+	p = pgSource(t, pg.DSN(other))
+	if _, err := p.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+		t.Errorf("dump: %v", err)
+	}
+	if err := p.Ready(t.Context(), backup.Stored{}, backup.Over{}, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
+		t.Errorf("ready: %v", err)
+	}
+	pg.SQL(t, "postgres", "DROP DATABASE "+other)
 }

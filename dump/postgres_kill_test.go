@@ -1,0 +1,104 @@
+package dump
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+)
+
+// overwriteAndHang restores over a live database in a process of its own, says "ready" when so many hundredths of the dump
+// were read, and then waits to be killed.
+func overwriteAndHang(path string) {
+	percent, err := strconv.Atoi(os.Getenv("DUMP_TEST_PERCENT"))
+	exitOn(err)
+	dump, err := os.ReadFile(path)
+	exitOn(err)
+	p := &Postgres{DSN: "{env.DUMP_TEST_DSN}"}
+	exitOn(provision(p))
+	hang := readerFunc(func([]byte) (int, error) {
+		fmt.Println("ready")
+		select {}
+	})
+	part := backup.Part{Name: filepath.Base(path)}
+	exitOn(p.Overwrite(context.Background(), backup.Stored{Part: part}, io.MultiReader(bytes.NewReader(dump[:len(dump)*percent/100]), hang),
+		backup.Over{Force: true}, dumptest.Task(&testing.T{})))
+}
+
+// A restore that is killed leaves the live database as it was, no process behind, and nothing that the next one does not
+// take away.
+func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
+	pg := x.pg
+	file := filepath.Join(t.TempDir(), "db.dump")
+	if err := os.WriteFile(file, x.dump, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := t.TempDir()
+	percents := []int{50, 100}
+	if realtest.Soak() {
+		percents = []int{10, 30, 50, 70, 90, 100}
+	}
+	for _, percent := range percents {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), "DUMP_TEST_ROLE=overwrite", "DUMP_TEST_PATH="+file, "DUMP_TEST_PERCENT="+strconv.Itoa(percent), "TMPDIR="+marker)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if line != "ready\n" {
+			t.Errorf("%d %%: %q, %v", percent, line, err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		for i := 0; len(realtest.Leftovers(marker)) > 0; i++ {
+			if i == 200 {
+				t.Fatalf("%d %%: left behind: %v", percent, realtest.Leftovers(marker))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		samePgState(t, x.state(t), x.is)
+		if left := buildings(t, pg); len(left) == 0 && percent > 10 { // so little fits into the buffers
+			t.Errorf("%d %%: there are %v", percent, left)
+		}
+	}
+	conn := pgConnect(t, pg, "postgres") // as another restore, which is not killed
+	held := newBuildName()
+	pg.SQL(t, "postgres", "CREATE DATABASE "+held)
+	if _, err := pgValue(t.Context(), conn, "SELECT pg_advisory_lock(hashtext($1))::text", held); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Overwrite(t.Context(), x.stored, bytes.NewReader(x.dump[:len(x.dump)-1]), backup.Over{}, dumptest.Task(t)); err == nil {
+		t.Fatal("a dump without its end was restored")
+	}
+	if left := buildings(t, pg); len(left) != 1 || left[0] != held {
+		t.Errorf("there are %v, want that of the other restore, %s", left, held)
+	}
+	closePg(conn)
+	pg.SQL(t, "postgres", "DROP DATABASE "+held)
+}
+
+func buildings(t *testing.T, pg *realtest.Postgres) []string {
+	t.Helper()
+	return strings.Fields(pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE '"+buildPrefix+"%'"))
+}
