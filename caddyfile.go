@@ -62,6 +62,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			jitter <duration>
 //			overdue_after <duration>
 //			enabled on|off
+//			shrink_limit <percent>|off
 //			notify <notifier...> [on <event...>]
 //			mail_to <address...>
 //			download_format none|gz|bz2|zst

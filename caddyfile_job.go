@@ -61,6 +61,8 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return unmarshalDuration(d, &j.OverdueAfter)
 	case "enabled":
 		return unmarshalSwitch(d, &j.Disabled)
+	case "shrink_limit":
+		return j.unmarshalShrinkLimit(d)
 	case "retention":
 		return j.unmarshalRetention(d)
 	case "notify":

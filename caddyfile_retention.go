@@ -148,6 +148,14 @@ func unmarshalSwitch(d *caddyfile.Dispenser, off *bool) error {
 	return nil
 }
 
+// unmarshalShrinkLimit reads by how much a part may shrink before a backup is suspect.
+func (j *Job) unmarshalShrinkLimit(d *caddyfile.Dispenser) error {
+	if err := unmarshalValue(d, &j.ShrinkLimit); err != nil {
+		return err
+	}
+	return wrap(d, backup.CheckShrinkLimit(j.ShrinkLimit))
+}
+
 // unmarshalNew reads the one argument of a word that was not there before.
 func unmarshalNew(d *caddyfile.Dispenser, word string, before bool, value *string) error {
 	if before {

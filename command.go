@@ -70,7 +70,7 @@ func addCommands(root *cobra.Command) {
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(), recoverCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),
-		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false),
+		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false), acceptCommand(),
 	)
 }
 

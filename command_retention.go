@@ -209,6 +209,24 @@ tag "keep", which restic honours with forget --keep-tag keep.`,
 	return cmd
 }
 
+func acceptCommand() *cobra.Command {
+	var job string
+	cmd := &cobra.Command{
+		Use:   "accept <snapshot>...",
+		Short: "Says that suspect snapshots are right as they are",
+		Long: `Makes suspect snapshots good ones, after somebody has looked: retention counts them, and later backups are compared
+with them. A backup is suspect when a part shrank by more than the shrink_limit of its job, or became empty.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
+			return s.retag(ctx, snapshots, job, func(id string) (backup.Run, error) {
+				return s.Accept(ctx, backup.AcceptRequest{Repository: s.repository, Snapshot: id})
+			})
+		}),
+	}
+	addJobFlag(cmd, &job)
+	return cmd
+}
+
 // retag starts a run for each of the snapshots that are named, and waits for it; it ends at the first that fails.
 func (s *session) retag(ctx context.Context, snapshots []string, job string, start func(id string) (backup.Run, error)) error {
 	var runs []backup.Run

@@ -142,7 +142,7 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 			return fmt.Errorf("job %d is null", i)
 		}
 		job := backup.Job{
-			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention,
+			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention, ShrinkLimit: j.ShrinkLimit,
 			DownloadFormat: j.DownloadFormat,
 			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), OverdueAfter: time.Duration(j.OverdueAfter), Notify: j.Notify,
 		}

@@ -114,6 +114,10 @@ type Job struct {
 	// How long after a good backup the next one is overdue. Default: two hours after it should have been there.
 	OverdueAfter caddy.Duration `json:"overdue_after,omitempty"`
 
+	// By how much a part may shrink from one good snapshot to the next, as in "50%", before the backup is suspect; "off": as
+	// much as it likes, as long as it does not become empty. Default: "50%", for parts of 1 MiB and more.
+	ShrinkLimit string `json:"shrink_limit,omitempty"`
+
 	// Which snapshots of the job stay. Default: all.
 	Retention *backup.Retention `json:"retention,omitempty"`
 

@@ -85,6 +85,9 @@ func (a *App) validateJob(j backup.Job) error {
 	if j.Jitter < 0 || j.OverdueAfter < 0 {
 		return errors.New("jitter or overdue_after is negative: leave it out for none")
 	}
+	if err := backup.CheckShrinkLimit(j.ShrinkLimit); err != nil {
+		return err
+	}
 	if j.Retention != nil {
 		if err := j.Retention.Check(); err != nil {
 			return err

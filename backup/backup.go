@@ -80,9 +80,10 @@ type Job struct {
 	Jitter       time.Duration  // scheduled runs begin up to so much later
 	OverdueAfter time.Duration  // how long after a good backup the next is overdue; 0 = from the schedule, see overdueGrace
 
-	Retention *Retention     // nil: nothing is ever removed
-	Notify    []Subscription // who is told of what
-	MailTo    []string       // further addresses for mails, by the Mailers that Notify names, or the only one there is
+	ShrinkLimit string         // by how much a part may shrink before a backup is suspect: "50%", "off"; "" = DefaultShrinkLimit
+	Retention   *Retention     // nil: nothing is ever removed
+	Notify      []Subscription // who is told of what
+	MailTo      []string       // further addresses for mails, by the Mailers that Notify names, or the only one there is
 
 	// The form in which files are downloaded and mailed: one of DownloadFormats, default "none". Folders go as tar.gz.
 	DownloadFormat string

@@ -133,7 +133,7 @@ func (b *backupRun) gather(ctx context.Context) (suspicion, error) {
 	b.manifest.Ended = b.service.now().UTC()
 	doubts := b.suspicions()
 	if doubts != nil {
-		b.manifest.Outcome = string(StateSuspect)
+		b.manifest.Outcome, b.manifest.Doubts = string(StateSuspect), doubts
 	}
 	return doubts, b.describe()
 }
@@ -217,7 +217,8 @@ func (b *backupRun) commit(ctx context.Context, doubts suspicion) error {
 	}
 	unchanged := b.before != nil && sameContent(&b.manifest, b.before)
 	b.update(func(run *Run) {
-		b.good, b.doubts = true, doubts.about(s.ID)
+		b.good, b.doubts = true, doubts.about(b.vault, s.ID)
+		run.Doubts = doubts
 		run.Snapshot, run.Unchanged, run.Summary = s.ID.String(), unchanged, b.summary(s, unchanged)
 	})
 	b.log.Info("snapshot stored", "snapshot", s.ID.Short(), "unchanged", unchanged)

@@ -25,7 +25,10 @@ func (s *Service) Keep(ctx context.Context, by string, q KeepRequest) (Run, erro
 		}
 		q.Note = &note
 	}
-	run, err := s.retag(ctx, by, KindKeep, q.Repository, q.Snapshot, func(r retagRun) decision { return keepRun{r, q}.decide })
+	run, err := s.retag(ctx, by, KindKeep, q.Repository, q.Snapshot, func(ctx context.Context, r retagRun, found repo.Snapshot) error {
+		_, err := r.do(ctx, found, keepRun{r, q}.decide)
+		return err
+	})
 	if err == nil {
 		s.audit(by, "pin asked for", "repository", run.Repository, "snapshot", run.Snapshot, "keep", q.Keep, "run", run.ID)
 	}

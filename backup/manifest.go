@@ -18,9 +18,10 @@ type Manifest struct {
 	Run      string            `json:"run"`
 	Host     string            `json:"host"`
 	Started  time.Time         `json:"started"`
-	Ended    time.Time         `json:"ended"`   // of the last dump
-	Outcome  string            `json:"outcome"` // "ok" or "suspect"
-	Chunker  string            `json:"chunker"` // version of the chunker: "gear-1"
+	Ended    time.Time         `json:"ended"`            // of the last dump
+	Outcome  string            `json:"outcome"`          // "ok" or "suspect"
+	Doubts   []string          `json:"doubts,omitempty"` // why it is suspect
+	Chunker  string            `json:"chunker"`          // version of the chunker: "gear-1"
 	Versions map[string]string `json:"versions"`
 	Parts    []ManifestPart    `json:"parts"`
 	Imported *Imported         `json:"imported,omitempty"` // of a dump that was there before, made by others

@@ -116,8 +116,8 @@ func (n Notification) advice() string {
 	again := fmt.Sprintf("Then back up again: caddy backup run %s", n.Job)
 	switch {
 	case n.Event == EventSuspect:
-		return "The snapshot was made, but its source looks as if it was not there. Look whether a disk is not mounted.\n" +
-			again + "\nIf all is as it should be: restic tag --remove suspect " + n.Snapshot[:min(8, len(n.Snapshot))]
+		return "The snapshot was made, but less is in it than in the last good one. Look whether the source is whole: is a disk not\nmounted, is it the right database?\n" +
+			again + "\nIf all is as it should be: caddy backup accept " + n.Snapshot[:min(8, len(n.Snapshot))] + " --repository " + shellWord(n.Repository)
 	case n.Event == EventFailure && n.State == StateInterrupted:
 		return "No snapshot was made. The next backup stores what is missing, or at once: caddy backup run " + n.Job
 	case n.Event == EventFailure:

@@ -16,8 +16,9 @@ type retagRun struct {
 // decision says which tags a snapshot of the repository with this ID is to have, and what that means: "is pinned".
 type decision func(ctx context.Context, repository string, s repo.Snapshot) (tags []string, did string, err error)
 
-func (k retagRun) do(ctx context.Context, found repo.Snapshot, decide decision) error {
-	return k.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
+// do has decide judge the snapshot, changes its tags, and returns it as it is then.
+func (k retagRun) do(ctx context.Context, found repo.Snapshot, decide decision) (s repo.Snapshot, err error) {
+	err = k.locked(ctx, true, func(ctx context.Context, r *repo.Repository, lock *repo.Lock) error {
 		seen, err := k.vault.look(ctx, k.runner, r, false)
 		if err != nil {
 			return err
@@ -26,7 +27,7 @@ func (k retagRun) do(ctx context.Context, found repo.Snapshot, decide decision) 
 		if len(files) == 0 {
 			return fmt.Errorf("snapshot %s: %w", found.ID.Short(), repo.ErrNotFound)
 		}
-		s := files[slices.IndexFunc(files, func(s repo.Snapshot) bool { return !replaced(files, s) })]
+		s = files[slices.IndexFunc(files, func(s repo.Snapshot) bool { return !replaced(files, s) })]
 		tags, did, err := decide(ctx, r.Config().ID, s)
 		if err != nil {
 			return err
@@ -44,6 +45,7 @@ func (k retagRun) do(ctx context.Context, found repo.Snapshot, decide decision) 
 		})
 		return nil
 	})
+	return s, err
 }
 
 // withoutTag are the tags of a snapshot but for one.
@@ -53,7 +55,7 @@ func withoutTag(s repo.Snapshot, tag string) []string {
 
 // retag starts a run that changes the tags of a snapshot that is named by its ID, a stable ID, or a prefix of either.
 func (s *Service) retag(ctx context.Context, by string, kind Kind, repository, id string,
-	decide func(retagRun) decision) (Run, error) {
+	work func(ctx context.Context, r retagRun, found repo.Snapshot) error) (Run, error) {
 	if id == "" || id == "latest" {
 		return Run{}, fmt.Errorf("%w: say which snapshot, by its ID", ErrInvalid)
 	}
@@ -72,7 +74,6 @@ func (s *Service) retag(ctx context.Context, by string, kind Kind, repository, i
 	never := func(Run) bool { return false }
 	run := Run{Kind: kind, Job: jobOf(found), Repository: v.name, Snapshot: found.ID.String()}
 	return s.start(c, by, run, never, func(ctx context.Context, r *runner) error {
-		k := retagRun{repositoryRun{r, v}}
-		return k.do(ctx, found, decide(k))
+		return work(ctx, retagRun{repositoryRun{r, v}}, found)
 	})
 }

@@ -43,6 +43,8 @@ type Run struct {
 	Touched    bool              `json:"touched,omitempty"`          // of these: it has begun; when it did not end well, look at them
 	Undo       string            `json:"undo,omitempty"`             // of these: the command that brings back what was before
 	Seen       *Sight            `json:"seen,omitempty"`             // what it left in the repository, if it looked; never changed
+	Doubts     []string          `json:"doubts,omitempty"`           // of a backup: why it is suspect, or was until a person accepted its snapshot
+	AcceptedBy string            `json:"accepted_by,omitempty"`      // who that was; since then it is ok
 	Log        []LogLine         `json:"log,omitempty"`              // only when one run is asked for; the last 500 lines
 }
 
@@ -79,6 +81,7 @@ const (
 	KindCheck   Kind = "check"
 	KindForget  Kind = "forget" // what retention says, and the deletion of single snapshots
 	KindKeep    Kind = "keep"   // a snapshot is pinned, or no longer
+	KindAccept  Kind = "accept" // a person says that a suspect snapshot is good
 	KindPrune   Kind = "prune"
 	KindRepair  Kind = "repair"
 	KindImport  Kind = "import"
@@ -86,7 +89,7 @@ const (
 )
 
 // Kinds are all kinds of runs.
-var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindPrune, KindRepair, KindImport, KindKeys}
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindAccept, KindPrune, KindRepair, KindImport, KindKeys}
 
 // State is where a run stands.
 type State string

@@ -105,6 +105,9 @@ func (s *setup) checkJobs() error {
 		if err := checkSources(*j); err != nil {
 			return err
 		}
+		if err := CheckShrinkLimit(j.ShrinkLimit); err != nil {
+			return fmt.Errorf("job %q: %w", j.Name, err)
+		}
 		if j.Retention != nil {
 			if err := j.Retention.Check(); err != nil {
 				return fmt.Errorf("job %q: %w", j.Name, err)

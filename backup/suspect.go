@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -28,31 +27,10 @@ func inDoubt(all []repo.Snapshot) func(repo.Snapshot) bool {
 	}
 }
 
-// suspicions compares the folders that were dumped with the last good snapshot: where that had files and there is none
-// now, a disk may not be mounted. What cannot be compared is suspect too.
-func (b *backupRun) suspicions() suspicion {
-	var all suspicion
-	for _, p := range b.manifest.Parts {
-		if !p.Folder || p.Files > 0 || b.parent == nil {
-			continue
-		}
-		before := b.before.part(p.Name)
-		switch {
-		case b.before == nil:
-			all = append(all, fmt.Sprintf("folder %s is empty, and what it held in the last good snapshot (%s) cannot be read", p.Name,
-				b.parent.ID.Short()))
-		case before != nil && before.Files > 0:
-			all = append(all, fmt.Sprintf("folder %s is empty, and had %s in the last good snapshot %s (is its disk mounted?)", p.Name,
-				plural(before.Files, "file"), b.parent.ID.Short()))
-		}
-	}
-	return all
-}
-
 // about adds what to do when nothing is wrong with the snapshot.
-func (s suspicion) about(id repo.ID) suspicion {
+func (s suspicion) about(v *vault, id repo.ID) suspicion {
 	if s == nil {
 		return nil
 	}
-	return append(slices.Clip(s), fmt.Sprintf("if it is right as it is, say so with: restic tag --remove %s %s", tagSuspect, id.Short()))
+	return append(slices.Clip(s), "if it is right as it is, say so with: "+v.command("accept "+id.Short()))
 }

@@ -31,7 +31,7 @@ func TestSuspect(t *testing.T) {
 		for range 2 {
 			run := e.RunBackup(t, "shop")
 			want := "folder media is empty, and had 2 files in the last good snapshot " + good.ID[:8] + " (is its disk mounted?); " +
-				"if it is right as it is, say so with: restic tag --remove suspect " + run.Snapshot[:8]
+				"if it is right as it is, say so with: caddy backup accept " + run.Snapshot[:8] + " --repository default"
 			if run.State != backup.StateSuspect || run.Error != want || run.Unchanged || !strings.HasPrefix(run.Summary, "snapshot "+run.Snapshot[:8]+" was made: ") {
 				t.Fatalf("%+v", run)
 			}

@@ -50,6 +50,7 @@ func (a *API) routes() []route {
 		{post, "/snapshots/{id}/restore", Admin, a.restore},
 		{post, "/snapshots/{id}/keep", Operator, a.keep(true)},
 		{post, "/snapshots/{id}/unkeep", Operator, a.keep(false)},
+		{post, "/snapshots/{id}/accept", Admin, a.accept},
 		{post, "/snapshots/delete", Admin, a.deleteSnapshots},
 		{get, "/repositories", Viewer, a.repositories},
 		{post, "/repositories/{name}/init", Admin, a.initRepository},

@@ -77,6 +77,24 @@ func (c *call) keep(q backup.KeepRequest) (backup.Run, error) {
 	return c.service.Keep(c.r.Context(), c.by(), q)
 }
 
+func (a *API) accept(c *call) error {
+	run, err := c.accept()
+	return c.answerAs(http.StatusAccepted, presentRun(run), err)
+}
+
+// accept is the button of a suspect snapshot's page.
+func (p *pages) accept(c *call) error {
+	run, err := c.accept()
+	if err != nil {
+		return err
+	}
+	return redirect(c, runAddress(run.ID))
+}
+
+func (c *call) accept() (backup.Run, error) {
+	return c.service.Accept(c.r.Context(), c.by(), backup.AcceptRequest{Repository: c.query("repository"), Snapshot: c.id()})
+}
+
 func (a *API) prune(c *call) error {
 	var q backup.PruneRequest
 	if err := c.decode(&q); err != nil {
@@ -112,6 +130,12 @@ func (c *Client) Keep(ctx context.Context, q backup.KeepRequest) (out backup.Run
 		do = "keep"
 	}
 	err = c.post(ctx, join("snapshots", q.Snapshot, do), q, &out)
+	return out, err
+}
+
+// Accept starts to make a suspect snapshot a good one.
+func (c *Client) Accept(ctx context.Context, q backup.AcceptRequest) (out backup.Run, err error) {
+	err = c.ask(ctx, http.MethodPost, join("snapshots", q.Snapshot, "accept"), query("repository", q.Repository), nil, &out)
 	return out, err
 }
 

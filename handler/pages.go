@@ -40,6 +40,7 @@ func (p *pages) routes() []route {
 		{get, "/snapshots/{id}", Viewer, p.snapshot},
 		{post, "/snapshots/{id}/keep", Operator, p.keep(true)},
 		{post, "/snapshots/{id}/unkeep", Operator, p.keep(false)},
+		{post, "/snapshots/{id}/accept", Admin, p.accept},
 		{get, "/snapshots/{id}/ls/{path...}", Viewer, p.folder},
 		{get, "/snapshots/{id}/files/{path...}", Operator, p.download},
 		{post, "/repositories/{name}/kit", Admin, p.confirmKit},

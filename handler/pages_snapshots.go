@@ -28,6 +28,17 @@ type snapshotDetails struct {
 func (s snapshotDetails) PinAddress() string   { return s.do("keep") }
 func (s snapshotDetails) UnpinAddress() string { return s.do("unkeep") }
 
+// Doubts are why the snapshot is suspect.
+func (s snapshotDetails) Doubts() []string {
+	if s.Manifest == nil {
+		return nil
+	}
+	return s.Manifest.Doubts
+}
+
+// AcceptAddress is where the button leads that says that a suspect one is good.
+func (s snapshotDetails) AcceptAddress() string { return s.do("accept") }
+
 func (s snapshotDetails) do(what string) string {
 	return join("snapshots", s.ID, what) + inRepository(s.Repository)
 }

@@ -100,3 +100,40 @@ func TestPinOnThePage(t *testing.T) {
 	env.RunBackup(t, "shop")
 	needs(t, "an alarm", get(t, "vera", server.URL+"/").body, "looks like an older copy of itself", `role="alert"`, "Something needs attention")
 }
+
+// TestAcceptSuspect goes through the API and the page: who may, what is shown before and after.
+func TestAcceptSuspect(t *testing.T) {
+	clients(t, func(t *testing.T, env *backuptest.Env, c *Client) {
+		env.DB.Set(strings.Repeat("order", 100))
+		env.Backed(t, "shop")
+		env.DB.Set("[]")
+		bad := env.RunBackup(t, "shop")
+		run, err := c.Accept(t.Context(), backup.AcceptRequest{Snapshot: bad.Snapshot})
+		if run = wait(t, c, run.ID); err != nil || run.State != backup.StateOK || run.Kind != backup.KindAccept {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		if was, err := c.Run(t.Context(), bad.ID); err != nil || was.State != backup.StateOK || was.AcceptedBy == "" || len(was.Doubts) != 1 {
+			t.Errorf("%+v, %v", was, err)
+		}
+		if _, err := c.Accept(t.Context(), backup.AcceptRequest{Snapshot: "ffffffff"}); !errors.Is(err, repo.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+	env := newEnv(t)
+	server := mustSite(t, env.Service, "")
+	env.DB.Set(strings.Repeat("order", 100))
+	env.Backed(t, "shop")
+	env.DB.Set("[]")
+	bad := env.RunBackup(t, "shop")
+	page := server.URL + "/snapshots/" + bad.Snapshot
+	needs(t, "operator", get(t, "otto", page).body, "This snapshot is suspect", "db.sql holds nothing, and had 500 B", "!/accept")
+	needs(t, "admin", get(t, "anna", page).body, `action="../snapshots/`+bad.Snapshot+`/accept"`)
+	a := as(t, "anna", "POST", page+"/accept", "", "Sec-Fetch-Site", "same-origin")
+	run := env.Wait(t, strings.TrimPrefix(a.header.Get("Location"), "../../runs/"))
+	if a.status != 303 || run.State != backup.StateOK || run.By != "anna" {
+		t.Fatalf("%d %+v", a.status, run)
+	}
+	needs(t, "accepted", get(t, "vera", server.URL+"/snapshots/"+run.Snapshot).body, "!suspect")
+	needs(t, "the backup", get(t, "vera", server.URL+"/runs/"+bad.ID).body, "It was suspect, until anna accepted its snapshot: db.sql holds nothing")
+	needs(t, "the job", get(t, "vera", server.URL+"/jobs/shop").body, "!is suspect")
+}

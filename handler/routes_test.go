@@ -37,6 +37,7 @@ var (
 		"POST /jobs/{job}/forget":         Admin,
 		"POST /snapshots/{id}/keep":       Operator,
 		"POST /snapshots/{id}/unkeep":     Operator,
+		"POST /snapshots/{id}/accept":     Admin,
 		"POST /snapshots/delete":          Admin,
 		"POST /repositories/{name}/prune": Admin,
 
@@ -67,6 +68,7 @@ var (
 		"POST /repositories/{name}/kit":       Admin,
 		"POST /snapshots/{id}/keep":           Operator,
 		"POST /snapshots/{id}/unkeep":         Operator,
+		"POST /snapshots/{id}/accept":         Admin,
 	}
 )
 
