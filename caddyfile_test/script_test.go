@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/caddy-backup/caddy-backup/repo"
+	"github.com/caddy-backup/caddy-backup/repo/repotest"
 	"github.com/caddy-backup/caddy-backup/storage"
 
 	_ "modernc.org/sqlite"
@@ -41,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"status": scriptStatus,
 			"sql":    scriptSQL,
 			"await":  scriptAwait,
+			"cheap":  scriptCheap,
 			"lock":   scriptLock,
 			"silent": scriptSilent,
 			"flip":   scriptFlip,
@@ -108,6 +110,16 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// scriptCheap: `cheap <folder> <password>` makes an empty repository whose password costs no time, for scripts that open
+// it dozens of times. The others have the real cost.
+func scriptCheap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cheap <folder> <password>")
+	}
+	_, err := repo.Init(context.Background(), storage.NewLocal(ts.MkAbs(args[0])), []byte(args[1]), repo.Options{KDF: repotest.CheapKDF})
+	ts.Check(err)
 }
 
 // scriptLock: `lock <folder> <password>` holds an exclusive lock on a repository until the end of the script, as a
