@@ -43,7 +43,7 @@ type cluster struct {
 
 func newCluster(t *testing.T, seed uint64) *cluster {
 	return &cluster{
-		T: t, rand: rand.New(rand.NewPCG(seed, 0)), store: &backuptest.Store{}, storage: backuptest.Repository(t), jobs: []string{"blog", "shop"},
+		T: t, rand: chance(seed, 0), store: &backuptest.Store{}, storage: backuptest.Repository(t), jobs: []string{"blog", "shop"},
 		dumping: map[string]*member{}, told: map[string]int{},
 	}
 }

@@ -6,11 +6,16 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// Cheap makes keys of new repositories cost nothing.
+// Cheap makes new keys cost nothing, in repositories that are not open yet.
 func (s *Service) Cheap() *Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.options = func(o repo.Options) repo.Options {
 		o.KDF = repo.KDF{N: 16, R: 1, P: 1}
 		return o
+	}
+	for _, v := range s.vaults {
+		v.base = s.options(v.base)
 	}
 	return s
 }

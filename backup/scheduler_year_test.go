@@ -24,7 +24,7 @@ func testYear(t *testing.T) {
 	if testing.Short() {
 		days = 60 // the race detector makes them slow
 	}
-	random := rand.New(&lockedSource{from: rand.NewPCG(2, 3)})
+	random := chance(2, 3)
 	paris, err := time.LoadLocation("Europe/Paris")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,11 @@ func testYear(t *testing.T) {
 	m.checkRetention()
 }
 
-// lockedSource is chance for the test and the dumps, which ask at the same time.
+// chance is for a test and what it lets loose, which ask at the same time.
+func chance(seed1, seed2 uint64) *rand.Rand {
+	return rand.New(&lockedSource{from: rand.NewPCG(seed1, seed2)})
+}
+
 type lockedSource struct {
 	mu   sync.Mutex
 	from rand.Source
