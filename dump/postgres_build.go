@@ -125,7 +125,7 @@ func (b *building) filler(ctx context.Context, p *Postgres, dump *pgStream) (run
 		psql, err := p.psql(ctx)
 		return append([]string{psql}, psqlArgs...), restricted(dump.text()), err
 	}
-	tools, err := p.tools(ctx, b.server)
+	tools, err := p.restorer(ctx, b.server, dump.head)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,7 +23,14 @@ import (
 // the JSON of the configuration.
 func testPostgresSecrets(t *testing.T, pg *realtest.Postgres) {
 	t.Setenv("PGPASSWORD", "canary-of-the-environment")
+	for _, format := range []string{formatCustom, formatPlain} {
+		testPostgresSecret(t, pg, format)
+	}
+}
+
+func testPostgresSecret(t *testing.T, pg *realtest.Postgres, format string) {
 	p := pgSource(t, pg.DSN("big"))
+	p.Format = format
 	looked := 0
 	look := writerFunc(func(b []byte) (int, error) {
 		if looked++; looked <= 3 {
@@ -32,15 +39,24 @@ func testPostgresSecrets(t *testing.T, pg *realtest.Postgres) {
 					t.Errorf("%s can be read in %v", secret, found)
 				}
 			}
-			if found := realtest.Leftovers("--format=custom"); len(found) == 0 {
-				t.Error("no pg_dump was seen; the test looks in the wrong place")
+			if found := realtest.Leftovers("--no-password"); len(found) == 0 {
+				t.Error("no program was seen; the test looks in the wrong place")
 			}
 		}
 		return len(b), nil
 	})
-	if _, err := p.Dump(t.Context(), backup.Part{}, struct{ io.Writer }{look}, dumptest.Task(t)); err != nil {
+	var dump bytes.Buffer
+	if _, err := p.Dump(t.Context(), backup.Part{}, io.MultiWriter(&dump, look), dumptest.Task(t)); err != nil {
 		t.Fatal(err)
 	}
+	looked = 0
+	seen := readerFunc(func([]byte) (int, error) { look(nil); return 0, io.EOF }) // in the middle
+	half := dump.Len() / 2
+	in := io.MultiReader(bytes.NewReader(dump.Bytes()[:half]), seen, bytes.NewReader(dump.Bytes()[half:]))
+	if err := p.Restore(t.Context(), backup.Part{}, in, "secret", dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	pg.SQL(t, "postgres", "DROP DATABASE secret")
 }
 
 // A message names the thing, the place and the way out, and never the password.
@@ -82,7 +98,7 @@ func testPostgresMessages(t *testing.T, pg *realtest.Postgres) {
 func fakePrograms(t *testing.T, pg *realtest.Postgres, version, dump, restore string) (layout string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, body := range map[string]string{"pg_dump": dump, "pg_restore": restore} {
+	for name, body := range map[string]string{"pg_dump": dump, "pg_restore": restore, "pg_dumpall": `exec "$REAL/pg_dumpall" "$@"`} {
 		script := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '%s (PostgreSQL) %s'; exit; fi\nREAL=%s\n%s\n",
 			name, version, pg.Bin, body)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {

@@ -14,10 +14,11 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// Live is the name of the database.
+// Live is the name of the database. Roles and tablespaces are never replaced, but what is missing of them is made: so all
+// parts of a snapshot can go back together.
 func (p *Postgres) Live(s backup.Stored) string {
 	if p.meaning(s.Part).globals {
-		return "the roles of the server"
+		return "roles and tablespaces"
 	}
 	db, err := p.database(s.Part)
 	if err != nil {
@@ -33,12 +34,13 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 	if err != nil {
 		return err
 	}
+	globals := p.meaning(s.Part).globals
 	conn, maintenance, err := db.connectAny(ctx)
 	if err != nil {
 		return err
 	}
 	defer closePg(conn)
-	if maintenance == db.name {
+	if maintenance == db.name && !globals {
 		return fmt.Errorf("%w: database %s cannot be replaced from a connection to itself, and user %s gets none to database postgres on %s",
 			backup.ErrInvalid, db.name, db.conf.User, db.place)
 	}
@@ -46,10 +48,15 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 	if err != nil {
 		return err
 	}
-	if err := fits(s.Facts.Engine, server, t); err != nil {
+	if err := fits(s.Facts.Engine, server, t); err != nil || globals {
 		return err
 	}
-	if _, err := p.tools(ctx, server); err != nil {
+	if strings.HasSuffix(s.Name, ".sql") {
+		_, err = p.psql(ctx)
+	} else {
+		_, err = p.tools(ctx, server)
+	}
+	if err != nil {
 		return err
 	}
 	if err := db.mayReplace(ctx, conn); err != nil {
@@ -65,9 +72,6 @@ func (p *Postgres) overwritable(s backup.Stored) (*pgDatabase, error) {
 	db, err := p.database(s.Part)
 	if err != nil {
 		return nil, err
-	}
-	if p.meaning(s.Part).globals {
-		return nil, fmt.Errorf("%w: roles and tablespaces replace nothing: restore them into the place %q", backup.ErrInvalid, placeServer)
 	}
 	return db, checkDatabaseName(db.name)
 }
@@ -118,11 +122,15 @@ func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int
 	return backup.RequireSpace(folder, dumped)
 }
 
+// isClient tells somebody who is connected from the server's own workers, which make way by themselves. Servers before 10
+// do not list these.
+const isClient = `coalesce(to_jsonb(a)->>'backend_type', 'client backend') = 'client backend'`
+
 // unused makes sure that nobody is connected to the live one.
 func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
 	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
 			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
-		FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND coalesce(to_jsonb(pg_stat_activity)->>'backend_type', 'client backend') = 'client backend'`, db.name)
+		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+isClient, db.name)
 	if err != nil {
 		return db.explain("looking who uses it", err)
 	}
@@ -146,8 +154,11 @@ func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, 
 	if err != nil {
 		return err
 	}
+	if dump.roles != p.meaning(s.Part).globals {
+		return fmt.Errorf("%w: the dump of a database and one of roles cannot take each other's place", backup.ErrInvalid)
+	}
 	if dump.roles {
-		return fmt.Errorf("%w: the dump is of roles, not of a database", backup.ErrInvalid)
+		return p.restoreGlobals(ctx, db, dump, placeServer, t)
 	}
 	b, err := db.begin(ctx, newBuildName(), t)
 	if err != nil {
@@ -247,7 +258,7 @@ func (b *building) disconnect(ctx context.Context, name string, t *backup.Task) 
 		}
 		defer closePg(conn)
 		for ctx.Err() == nil {
-			_, err := pgValue(ctx, conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1", name)
+			_, err := pgValue(ctx, conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND "+isClient, name)
 			if err != nil && ctx.Err() == nil {
 				t.Log.Warn("cannot disconnect those who use the database", "error", err)
 				return

@@ -195,10 +195,6 @@ func testPostgresReady(t *testing.T, pg *realtest.Postgres) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	p := pgSource(t, pg.DSN("clerks"))
-	if err := p.Ready(t.Context(), backup.Stored{Part: backup.Part{Name: "db" + globalsSuffix}}, backup.Over{}, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
-		t.Errorf("roles: %v", err)
-	}
 }
 
 const scratch = backup.ScratchPrefix + "20260101t000000z_abcd_01234567"

@@ -139,6 +139,15 @@ func TestPgTools(t *testing.T) {
 	if _, err := p.tools(t.Context(), pgVersion{major: 18, text: "18.0"}); err == nil || !strings.Contains(err.Error(), "install the package postgresql-client-18") {
 		t.Errorf("error = %v", err)
 	}
+	for head, want := range map[string]string{"PGDMP\x01\x0e\x00": "15.10", "PGDMP\x01\x0f\x00": "17.2", "PGDMP\x01\x10\x00": "17.2", "PGDMP": "15.10"} {
+		if tools, err := p.restorer(t.Context(), pgVersion{major: 15}, []byte(head)); err != nil || tools.version.text != want {
+			t.Errorf("for archive %q: %v, %v; want %s", head, tools, err, want)
+		}
+	}
+	p.layouts = []string{filepath.Join(dir, "15*/bin")}
+	if _, err := p.restorer(t.Context(), pgVersion{major: 15}, []byte("PGDMP\x01\x10\x00")); err == nil || !strings.Contains(err.Error(), "postgresql-client-17") {
+		t.Errorf("error = %v", err)
+	}
 	p.layouts = []string{"/nowhere"}
 	if _, err := p.tools(t.Context(), pgVersion{major: 15}); err == nil || !strings.Contains(err.Error(), "postgresql-client") {
 		t.Errorf("error = %v", err)

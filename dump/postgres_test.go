@@ -116,6 +116,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("globals", func(t *testing.T) { testPostgresGlobals(t, pg) })
 	t.Run("bench", func(t *testing.T) { testPostgresBench(t, pg) })
 	t.Run("cut", func(t *testing.T) { testPostgresCut(t, pg) })
+	t.Run("green", func(t *testing.T) { testPostgresGreen(t, pg) })
 	t.Run("faulty scripts", func(t *testing.T) { testPostgresFaultyScripts(t, pg) })
 	t.Run("faulty programs", func(t *testing.T) { testPostgresFaultyPrograms(t, pg) })
 	t.Run("failed restores", func(t *testing.T) { testPostgresFailedRestores(t, pg) })

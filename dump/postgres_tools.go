@@ -100,6 +100,35 @@ func (p *Postgres) tools(ctx context.Context, server pgVersion) (pgTools, error)
 	return best, nil
 }
 
+// restorer chooses the programs for a server and an archive that a newer pg_dump may have made: pg_restore reads none of
+// a later format than its own.
+func (p *Postgres) restorer(ctx context.Context, server pgVersion, archive []byte) (pgTools, error) {
+	needed := archiveNeeds(archive)
+	if needed <= server.major {
+		return p.tools(ctx, server)
+	}
+	tools, err := p.tools(ctx, pgVersion{major: needed})
+	if err != nil {
+		return pgTools{}, fmt.Errorf("the archive was made by a newer pg_dump: install the package postgresql-client-%d", needed)
+	}
+	return tools, nil
+}
+
+// archiveNeeds is the first version that reads archives of a format: its number stands behind the magic word. 0 for all
+// the old ones.
+func archiveNeeds(head []byte) int {
+	if len(head) < len(archiveMagic)+2 || head[len(archiveMagic)] != 1 {
+		return 0
+	}
+	switch minor := head[len(archiveMagic)+1]; {
+	case minor >= 16:
+		return 17
+	case minor == 15:
+		return 16
+	}
+	return 0
+}
+
 // allTools finds every version that is installed, and that says which it is.
 func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
 	layouts := pgLayouts
