@@ -22,6 +22,8 @@ type RetentionReport struct {
 	Remove     int                `json:"remove"`
 	Snapshots  []RetainedSnapshot `json:"snapshots"`         // newest first
 	Refused    string             `json:"refused,omitempty"` // why forget would refuse now
+	// NeedsConfirm is whether it would refuse only because it is more than half of the snapshots, unless told to confirm.
+	NeedsConfirm bool `json:"needs_confirm,omitempty"`
 
 	going []repo.Snapshot // all files of what goes
 }
@@ -58,7 +60,7 @@ func (s *Service) Retention(ctx context.Context, job string) (RetentionReport, e
 	if err := v.refusal(seen, now, false); err != nil {
 		report.Refused = err.Error()
 	} else if err := report.tooMuch(); err != nil {
-		report.Refused = err.Error()
+		report.Refused, report.NeedsConfirm = err.Error(), true
 	}
 	return report, nil
 }

@@ -134,7 +134,7 @@ func (b *tab) fits() {
 // signedIn is a site whose every request comes from one user, below a prefix.
 func signedIn(t *testing.T, s *backup.Service, user, prefix string) *httptest.Server {
 	t.Helper()
-	h, _, err := provision(t, s, `{"operators": ["otto"], "viewers": ["vera"]}`)
+	h, _, err := provision(t, s, `{"admins": ["anna"], "operators": ["otto"], "viewers": ["vera"]}`)
 	if err != nil {
 		t.Fatal(err)
 	}

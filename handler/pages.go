@@ -35,6 +35,8 @@ func (p *pages) routes() []route {
 		{get, "/{$}", Viewer, p.overview},
 		{get, "/jobs/{job}", Viewer, p.job},
 		{post, "/jobs/{job}/run", Operator, p.backup},
+		{get, "/jobs/{job}/retention", Viewer, p.retentionPage},
+		{post, "/jobs/{job}/forget", Admin, p.forget},
 		{get, "/runs/{id}", Viewer, p.run},
 		{post, "/runs/{id}/cancel", Operator, p.cancel},
 		{get, "/snapshots/{id}", Viewer, p.snapshot},

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type overview struct {
 	Jobs         []*jobView
 	Runs         []*runView
 	Repositories []repositoryView
+	Notifiers    []backup.NotifierStatus // that fail
 	Health       backup.Health
 	Enabled      int      // jobs; the numbers below are of these
 	Good         int      // whose last backup is good
@@ -56,13 +58,15 @@ func (p *pages) overview(c *call) error {
 	jobs, err1 := c.service.Jobs(ctx)
 	runs, err2 := c.service.Runs(ctx, backup.RunFilter{Limit: maxRuns})
 	repositories, err3 := c.service.Repositories(ctx)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	notifiers, err4 := c.service.Notifiers(ctx)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	now := p.now()
 	view := overview{
 		Runs:         runViews(runs[:min(recent, len(runs))], now),
 		Repositories: repositoryViews(repositories, c.caller, now),
+		Notifiers:    slices.DeleteFunc(notifiers, func(n backup.NotifierStatus) bool { return n.FailingSince.IsZero() && n.Lost == 0 }),
 		Health:       c.service.Health(ctx),
 	}
 	for _, j := range jobs {
@@ -99,6 +103,7 @@ func (p *pages) list(ctx context.Context, s *backup.Service, v *jobView, runs []
 type jobPage struct {
 	*jobView
 	Runs  []*runView
+	Kept  retentionView
 	Pager pager
 }
 
@@ -120,7 +125,12 @@ func (p *pages) job(c *call) error {
 	now := p.now()
 	v := newJobView(job, now)
 	p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Offset: (page - 1) * perPage, Limit: perPage})
-	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), newPager(page, perPage, v.Total, c.r.URL.Query())}
+	kept := retentionView{RetentionReport: backup.RetentionReport{}}
+	if job.Retention != nil {
+		kept = p.retention(ctx, c.service, job.Name)
+		kept.fates(v.Snapshots)
+	}
+	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), kept, newPager(page, perPage, v.Total, c.r.URL.Query())}
 	return p.page(c, "job.html", job.Name, v.Live != nil, view)
 }
 

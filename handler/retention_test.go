@@ -137,3 +137,48 @@ func TestAcceptSuspect(t *testing.T) {
 	needs(t, "the backup", get(t, "vera", server.URL+"/runs/"+bad.ID).body, "It was suspect, until anna accepted its snapshot: db.sql holds nothing")
 	needs(t, "the job", get(t, "vera", server.URL+"/jobs/shop").body, "!is suspect")
 }
+
+// TestRetentionOnThePage looks at what would be done, has it done, and sees who may.
+func TestRetentionOnThePage(t *testing.T) {
+	env := newEnv(t)
+	server := mustSite(t, env.Service, "")
+	first := env.Backed(t, "shop")
+	needs(t, "no retention", get(t, "vera", server.URL+"/jobs/shop").body, "No retention: every snapshot stays", "!stays:")
+	needs(t, "no retention", get(t, "anna", server.URL+"/jobs/shop/retention").body, "the job has no retention", "!<form")
+	changed := env.Config
+	withRetention(&changed)
+	if _, err := env.Attach(changed); err != nil {
+		t.Fatal(err)
+	}
+	env.Backed(t, "shop")
+	job, page := server.URL+"/jobs/shop", server.URL+"/jobs/shop/retention"
+	needs(t, "the job", get(t, "vera", job).body, `<span class="chip">last 1</span>`, "1 snapshot would go now, 1 would stay", "stays: last snapshot", "goes: no rule keeps it",
+		`href="../jobs/shop/retention"`)
+	needs(t, "operator", get(t, "otto", page).body, "no rule keeps it", "last snapshot", "/snapshots/"+first.ID, "!<form")
+	needs(t, "admin", get(t, "anna", page).body, `action="../../jobs/shop/forget"`, "Remove the snapshot that goes", "!confirm")
+
+	form := []string{"Sec-Fetch-Site", "same-origin", "Content-Type", "application/x-www-form-urlencoded"}
+	if a := as(t, "anna", "POST", job+"/forget", "sure=no", form...); a.status != 400 || !strings.Contains(a.body, "tick the box") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	forget := func(body string) backup.Run {
+		t.Helper()
+		a := as(t, "anna", "POST", job+"/forget", body, form...)
+		if a.status != 303 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return env.Wait(t, strings.TrimPrefix(a.header.Get("Location"), "../../runs/"))
+	}
+	if run := forget("sure=yes"); run.State != backup.StateOK || len(run.Removed) != 1 || run.By != "anna" {
+		t.Errorf("%+v", run)
+	}
+	needs(t, "done", get(t, "anna", page).body, "Nothing would go now; 1 snapshot would stay", "!<form")
+	several(t, env, "shop", 4)
+	needs(t, "more than half", get(t, "anna", page).body, "more than half of them", `name="confirm" value="yes"`, "Remove the 4 snapshots that go, more than half of all")
+	if run := forget("sure=yes"); run.State != backup.StateFailed || run.Code != "refused" {
+		t.Errorf("%+v", run)
+	}
+	if run := forget("sure=yes&confirm=yes"); run.State != backup.StateOK || len(run.Removed) != 4 {
+		t.Errorf("%+v", run)
+	}
+}

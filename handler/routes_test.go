@@ -59,6 +59,8 @@ var (
 		"GET /{$}":                            Viewer,
 		"GET /jobs/{job}":                     Viewer,
 		"POST /jobs/{job}/run":                Operator,
+		"GET /jobs/{job}/retention":           Viewer,
+		"POST /jobs/{job}/forget":             Admin,
 		"GET /runs/{id}":                      Viewer,
 		"POST /runs/{id}/cancel":              Operator,
 		"GET /snapshots/{id}":                 Viewer,

@@ -34,6 +34,7 @@ type snapshotView struct {
 	Address    string
 	Unchanged  bool
 	RunAddress string // of the run that made it; empty when it is forgotten
+	Fate       string // what retention would do, and why; empty where nobody asked
 	Parts      []contentView
 	Problem    string // why the parts cannot be listed
 }
