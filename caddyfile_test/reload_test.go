@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -25,15 +27,15 @@ const inProcess = "http://localhost:2999"
 // admin is the API on that endpoint.
 var admin = &handler.Client{Base: inProcess + "/backup/", HTTP: once}
 
-// once is a client that asks again when the connection broke: each reload starts the admin endpoint anew and resets the
-// connections that wait for the old one.
+// once is a client that asks again when the connection broke, or the admin endpoint answered that was there before: each
+// reload starts it anew and resets the connections that wait for the old one.
 var once = &http.Client{Transport: again{&http.Transport{DisableKeepAlives: true}}}
 
 type again struct{ http.RoundTripper }
 
 func (t again) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	for range 20 {
-		if resp, err = t.RoundTripper.RoundTrip(r); err == nil || r.Body != nil && r.GetBody == nil {
+		if resp, err = t.RoundTripper.RoundTrip(r); err == nil && !outgoing(resp) || r.Body != nil && r.GetBody == nil {
 			break
 		}
 		if r.GetBody != nil {
@@ -43,6 +45,18 @@ func (t again) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return resp, err
+}
+
+// outgoing reports whether the answer is that of a Caddy whose configuration has no backup app, or had one. The body is
+// there to be read again.
+func outgoing(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return false
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return err == nil && bytes.Contains(body, []byte("the backup app is not running"))
 }
 
 // world is a folder with all that one test's configurations name.
