@@ -14,7 +14,7 @@ type gate struct {
 	holder  *runner
 	waiting []*waiter
 
-	memory sync.Mutex // held while what is remembered of the repository is changed
+	memory turns // one at a time changes what is remembered of the repository
 }
 
 type waiter struct {

@@ -53,7 +53,7 @@ func (s *Service) vaultOf(c *setup, r RepositoryConfig) *vault {
 	}
 	location := r.Storage.Location()
 	if s.gates[location] == nil {
-		s.gates[location] = &gate{}
+		s.gates[location] = &gate{memory: make(turns, 1)}
 	}
 	v := &vault{
 		service: s, name: r.Name, location: location, dataDir: c.DataDir, password: r.Password, passwordFrom: r.PasswordFrom,

@@ -59,9 +59,12 @@ func (v *vault) remembered(ctx context.Context, c *setup) (m memory, err error) 
 // remember changes what is remembered of the repository with this ID; of another one everything is forgotten. A failure is
 // logged: it is no reason not to back up.
 func (v *vault) remember(ctx context.Context, c *setup, id string, change func(*memory)) error {
-	v.gate.memory.Lock()
-	defer v.gate.memory.Unlock()
-	err := v.service.exclusively(ctx, c, "memory-"+locationKey(v.location), func() error {
+	leave, err := v.gate.memory.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = v.service.exclusively(ctx, c, "memory-"+locationKey(v.location), func() error {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		m, err := v.remembered(ctx, c)
@@ -87,8 +90,11 @@ func (v *vault) remember(ctx context.Context, c *setup, id string, change func(*
 
 // forgetAll forgets what was at the location.
 func (v *vault) forgetAll(ctx context.Context, c *setup) {
-	v.gate.memory.Lock()
-	defer v.gate.memory.Unlock()
+	leave, err := v.gate.memory.enter(ctx)
+	if err != nil {
+		return
+	}
+	defer leave()
 	if err := c.Store.Delete(ctx, memoryKey(v.location)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		v.base.Logger.Warn("cannot forget what was here before the repository", "error", err)
 	}
