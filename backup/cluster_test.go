@@ -468,3 +468,20 @@ func TestClusterAsked(t *testing.T) {
 		b.stop()
 	})
 }
+
+// lockless is a Store without locks.
+type lockless struct{ plain }
+
+type plain = backup.Store
+
+// TestClusterRefused: what members could not share is refused before anything is done.
+func TestClusterRefused(t *testing.T) {
+	config := backup.Config{Host: "shop", Cluster: true, Store: &backuptest.Store{}}
+	nameless, unlocked := config, config
+	nameless.Host, unlocked.Store = "", lockless{plain: config.Store}
+	for _, c := range []backup.Config{nameless, unlocked} {
+		if _, err := backup.New().Attach(c); !errors.Is(err, backup.ErrInvalid) {
+			t.Errorf("a cluster of host %q on %T: %v", c.Host, c.Store, err)
+		}
+	}
+}
