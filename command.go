@@ -71,6 +71,7 @@ func addCommands(root *cobra.Command) {
 		importCommand(), recoverCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false), acceptCommand(),
+		mailCommand(),
 	)
 }
 

@@ -24,12 +24,16 @@ func (f *full) Write(p []byte) (int, error) {
 
 // When the way out fails, at the beginning, in the middle or at the very end, that is told, and no goroutine is left behind.
 func TestWayOutFails(t *testing.T) {
-	data := make([]byte, 5<<20)
+	data := make([]byte, 2500<<10)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
 	for _, format := range archive.OfFiles {
+		data := data
+		if format == archive.Bzip2 {
+			data = data[:200_000] // it is slow
+		}
 		var whole bytes.Buffer
 		must(t, archive.WriteFile(&whole, format, bytes.NewReader(data)))
-		for _, room := range []int{0, 5, 1 << 20, whole.Len() / 2, whole.Len() - 1} {
+		for _, room := range []int{0, 5, 100_000, whole.Len() / 2, whole.Len() - 1} {
 			if err := archive.WriteFile(&full{room}, format, bytes.NewReader(data)); !errors.Is(err, errNoRoom) {
 				t.Errorf("%s, %d bytes of %d: %v", format, room, whole.Len(), err)
 			}

@@ -24,6 +24,9 @@ type Mailer interface {
 var ErrNoMailer = errors.New("mail_to: it is open who sends the mails: add a notifier of the kind email, or, where there are several, " +
 	"name one of them with notify")
 
+// EventMail is the event of what somebody asked to be mailed. No job can ask to be told of it.
+const EventMail Event = "mail"
+
 // Enclosed is what a mail brings of a dump.
 type Enclosed struct {
 	Attached    []string `json:"attached"`               // names of files

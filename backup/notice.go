@@ -45,6 +45,8 @@ func title(n Notification) string {
 		return what + "works again"
 	case EventSuspect:
 		return what + "is suspect"
+	case EventMail:
+		return what + "of " + n.Started.Format("2006-01-02 15:04 MST")
 	}
 	if n.State == StateInterrupted {
 		return what + "was interrupted"

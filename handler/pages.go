@@ -43,6 +43,7 @@ func (p *pages) routes() []route {
 		{post, "/snapshots/{id}/keep", Operator, p.keep(true)},
 		{post, "/snapshots/{id}/unkeep", Operator, p.keep(false)},
 		{post, "/snapshots/{id}/accept", Admin, p.accept},
+		{post, "/snapshots/{id}/mail", Admin, p.mail},
 		{get, "/snapshots/{id}/ls/{path...}", Viewer, p.folder},
 		{get, "/snapshots/{id}/files/{path...}", Operator, p.download},
 		{post, "/repositories/{name}/kit", Admin, p.confirmKit},

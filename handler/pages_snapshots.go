@@ -17,6 +17,7 @@ type snapshotDetails struct {
 	tagged
 	JobAddress string
 	RunAddress string
+	Mailable   bool          // there is a notifier that can mail it
 	Browse     string        // address of its root folder
 	Formats    []formatLink  // of everything in it
 	Parts      []partView    // what a job of ours dumped
@@ -43,6 +44,14 @@ func (s snapshotDetails) do(what string) string {
 	return join("snapshots", s.ID, what) + inRepository(s.Repository)
 }
 
+// MailAddress is where the button leads that mails it; empty when no notifier could.
+func (s snapshotDetails) MailAddress() string {
+	if !s.Mailable {
+		return ""
+	}
+	return join("snapshots", s.ID, "mail") + inRepository(s.Repository)
+}
+
 // partView is a part with what the manifest says of it.
 type partView struct {
 	contentView
@@ -62,7 +71,7 @@ func (p *pages) snapshot(c *call) error {
 	if s.Job == "" {
 		view.Entries = contentViews(s.Repository, s.ID, s.Parts)
 	} else {
-		view.JobAddress = jobAddress(s.Job)
+		view.JobAddress, view.Mailable = jobAddress(s.Job), c.service.CanMail(s.Job)
 		view.Parts, view.Beside = partViews(s, parts, formatOf(c.service, s.Job)), contentViews(s.Repository, s.ID, beside)
 	}
 	if _, err := c.service.Run(ctx, s.Run); s.Run != "" && err == nil {

@@ -38,6 +38,7 @@ var (
 		"POST /snapshots/{id}/keep":       Operator,
 		"POST /snapshots/{id}/unkeep":     Operator,
 		"POST /snapshots/{id}/accept":     Admin,
+		"POST /snapshots/{id}/mail":       Admin,
 		"POST /snapshots/delete":          Admin,
 		"POST /repositories/{name}/prune": Admin,
 
@@ -71,6 +72,7 @@ var (
 		"POST /snapshots/{id}/keep":           Operator,
 		"POST /snapshots/{id}/unkeep":         Operator,
 		"POST /snapshots/{id}/accept":         Admin,
+		"POST /snapshots/{id}/mail":           Admin,
 	}
 )
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -37,7 +38,7 @@ func parseWording(setting, text string, check func(said string) error) (*wording
 		return nil, fmt.Errorf("bad %s value: %w", setting, err)
 	}
 	w := &wording{setting, t}
-	for _, event := range backup.Events {
+	for _, event := range append(slices.Clone(backup.Events), backup.EventMail) {
 		said, err := w.say(sample(event))
 		if err == nil && check != nil {
 			err = check(said)
@@ -110,6 +111,7 @@ const maxSubject = 250
 func sample(event backup.Event) told {
 	at := time.Date(2026, 11, 22, 2, 17, 0, 0, time.UTC)
 	return told{backup.Notification{
+		ID:    "20261122t021700z-0000-" + string(event),
 		Event: event, Title: "backup of shop on server is done", Text: "The backup of shop on server is done.\n", Host: "server", Job: "shop",
 		Repository: "default", Run: "20261122t021700z-0000", State: backup.StateOK, Error: "the database is gone", Output: "it \"said\" this\n",
 		Started: at, Ended: at.Add(time.Minute), BadSince: at, Bad: 1, LastGood: at, Snapshot: strings.Repeat("0", 64), Read: 1, New: 1, Stored: 1,
