@@ -59,7 +59,7 @@ func (s *Service) Mail(ctx context.Context, by string, q MailRequest) (MailRepor
 		report.Mails = append(report.Mails, s.preview(ctx, c, m, n))
 	}
 	for _, m := range mailers {
-		s.send(m.Name, n)
+		s.send(m.Name, n, nil)
 	}
 	s.audit(by, "mail asked for", "snapshot", x.ID, "job", x.Job, "notifiers", len(mailers))
 	return report, nil
@@ -126,8 +126,7 @@ func newMail(c *setup, x Snapshot) Notification {
 			n.State = StateSuspect
 		}
 	}
-	if c.PublicURL != "" {
-		n.Link = strings.TrimSuffix(c.PublicURL, "/") + "/snapshots/" + url.PathEscape(x.StableID)
+	if n.Link = c.link("snapshots", x.StableID); n.Link != "" {
 		if repository := cmp.Or(x.Repository, DefaultRepository); repository != DefaultRepository {
 			n.Link += "?" + url.Values{"repository": {repository}}.Encode()
 		}

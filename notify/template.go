@@ -114,7 +114,7 @@ func sample(event backup.Event) told {
 		ID:    "20261122t021700z-0000-" + string(event),
 		Event: event, Title: "backup of shop on server is done", Text: "The backup of shop on server is done.\n", Host: "server", Job: "shop",
 		Repository: "default", Run: "20261122t021700z-0000", State: backup.StateOK, Error: "the database is gone", Output: "it \"said\" this\n",
-		Started: at, Ended: at.Add(time.Minute), BadSince: at, Bad: 1, LastGood: at, Snapshot: strings.Repeat("0", 64), Read: 1, New: 1, Stored: 1,
+		Started: at, Ended: at.Add(time.Minute), BadSince: at, Bad: 1, LastGood: at, Since: at, Reasons: []string{"it is overdue"}, Told: 1, Snapshot: strings.Repeat("0", 64), Read: 1, New: 1, Stored: 1,
 		Link: "https://backups.example.com/runs/20261122t021700z-0000", MailTo: []string{"ops@example.com"},
 	}, "Attached:\n  shop.sql.gz, 1 KiB\n"}
 }
