@@ -22,7 +22,10 @@ func init() { caddy.RegisterModule(new(Shoutrrr)) }
 type Shoutrrr struct {
 	// The URL, as the library's documentation has it. Placeholders are replaced: it holds a token.
 	URL string `json:"url,omitempty"`
+	// A file with the template of the text, of Go's text/template over the fields of the notification. Default: "{{.Text}}".
+	Template string `json:"template,omitempty"`
 
+	text    *wording
 	url     string // resolved: secret
 	service string
 	busy    chan struct{}
@@ -35,14 +38,21 @@ func (*Shoutrrr) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads
 //
-//	shoutrrr <url>
+//	shoutrrr <url> {
+//		template <file>
+//	}
 func (s *Shoutrrr) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the module's name
 	if !d.AllArgs(&s.URL) {
 		return d.ArgErr()
 	}
-	if d.NextBlock(0) {
-		return d.Errf("unrecognized subdirective '%s'", d.Val())
+	for d.NextBlock(0) {
+		if word := d.Val(); word != "template" {
+			return d.Errf("unrecognized subdirective '%s'", word)
+		}
+		if err := oneArg(d, &s.Template); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -65,7 +75,8 @@ func (s *Shoutrrr) Provision(caddy.Context) (err error) {
 		return fmt.Errorf("bad url value: shoutrrr knows no service '%s'", s.service)
 	}
 	s.busy = make(chan struct{}, 1)
-	return nil
+	s.text, err = readWording(s.Template, nil)
+	return err
 }
 
 var plainWord = regexp.MustCompile(`^[a-z]{1,20}$`)
@@ -104,7 +115,7 @@ func (s *Shoutrrr) send(n backup.Notification) error {
 	}
 	params := types.Params{}
 	params.SetTitle(n.Title)
-	return to.Send(n.Text, &params)
+	return to.Send(s.text.sayOr(told{Notification: n}, n.Text), &params)
 }
 
 // plainly says of an error what holds no secret: the library's texts show URLs.

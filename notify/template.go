@@ -23,7 +23,6 @@ type told struct {
 
 // wording is a template of the user's; nil says what we say.
 type wording struct {
-	setting string
 	*template.Template
 }
 
@@ -37,7 +36,7 @@ func parseWording(setting, text string, check func(said string) error) (*wording
 	if err != nil {
 		return nil, fmt.Errorf("bad %s value: %w", setting, err)
 	}
-	w := &wording{setting, t}
+	w := &wording{t}
 	for _, event := range append(slices.Clone(backup.Events), backup.EventMail) {
 		said, err := w.say(sample(event))
 		if err == nil && check != nil {
@@ -84,7 +83,7 @@ func (w *wording) sayOr(x told, ours string) string {
 	}
 	said, err := w.say(x)
 	if err != nil {
-		return ours + "\nThe " + w.setting + " of the notifier failed: " + err.Error() + "\n"
+		return ours
 	}
 	return said
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -33,7 +34,11 @@ type Webhook struct {
 	Secret string `json:"secret,omitempty"`
 	// Headers to add, such as Authorization. Placeholders are replaced.
 	Headers map[string]string `json:"headers,omitempty"`
+	// A file with the template of the body, of Go's text/template over the fields of the notification. It makes JSON, unless a
+	// header says another Content-Type. Default: all fields as JSON.
+	Template string `json:"template,omitempty"`
 
+	body    *wording
 	address *url.URL // resolved: may be secret, as all below
 	secret  []byte
 	headers http.Header
@@ -50,6 +55,7 @@ func (*Webhook) CaddyModule() caddy.ModuleInfo {
 //	webhook <url> {
 //		secret <key>
 //		header <name> <value>
+//		template <file>
 //	}
 func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the module's name
@@ -60,6 +66,10 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch word := d.Val(); word {
 		case "secret":
 			if err := oneArg(d, &w.Secret); err != nil {
+				return err
+			}
+		case "template":
+			if err := oneArg(d, &w.Template); err != nil {
 				return err
 			}
 		case "header":
@@ -99,15 +109,29 @@ func (w *Webhook) Provision(caddy.Context) (err error) {
 		w.headers.Set(name, value)
 	}
 	w.client = newClient()
+	var check func(string) error
+	if w.headers.Get("Content-Type") == "" {
+		w.headers.Set("Content-Type", "application/json")
+		check = isJSON
+	}
+	w.body, err = readWording(w.Template, check)
+	return err
+}
+
+func isJSON(text string) error {
+	if !json.Valid([]byte(text)) {
+		return errors.New("it makes no JSON: write values as {{json .Text}}, or say with a header which Content-Type it makes")
+	}
 	return nil
 }
 
 // Deliver implements backup.Notifier.
 func (w *Webhook) Deliver(ctx context.Context, n backup.Notification) error {
-	body, err := json.Marshal(n)
+	facts, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
+	body := []byte(w.body.sayOr(told{Notification: n}, string(facts)))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.address.String(), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%s: bad address", w.address.Host)
@@ -115,7 +139,6 @@ func (w *Webhook) Deliver(ctx context.Context, n backup.Notification) error {
 	for name, values := range w.headers {
 		r.Header[name] = values
 	}
-	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Backup-Event", string(n.Event))
 	r.Header.Set("Backup-Delivery", n.ID)
 	if len(w.secret) > 0 {
