@@ -1,7 +1,7 @@
 // Package dump holds the sources: what can be dumped, and how. Each is a guest module of Caddy below backup.sources, so
 // that others can add their own; what they must keep to is written at backup.Source and tried by package dumptest.
 //
-//	postgres   pg_dump and pg_restore, run as child processes
+//	postgres   pg_dump and pg_restore, or psql, run as child processes
 //	sqlite     read in this process, page by page, in one read transaction
 //	command    whatever a program prints
 //	files      a folder with everything in it

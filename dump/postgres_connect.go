@@ -196,11 +196,15 @@ func (db *pgDatabase) connectError(name string, err error) error {
 	return fmt.Errorf("cannot reach PostgreSQL at %s: %s; %s", db.place, reason, way)
 }
 
+const wayOfOwners = "restore as a superuser, or dump in format custom, of which everybody can restore all as their own"
+
 // hints are ways out of what PostgreSQL's programs say.
 var hints = []struct{ words, way string }{
 	{"permission denied for", "let the user read everything: GRANT pg_read_all_data TO the user, or dump as the owner"},
 	{"permission denied to create database", "let the user create databases: ALTER ROLE … CREATEDB"},
-	{`role "`, "create the roles first; pg_dumpall --globals-only on the old server shows them"},
+	{"must be member of role", wayOfOwners},
+	{"must be able to SET ROLE", wayOfOwners},
+	{`role "`, "create the roles first: the part with the globals brings them back, or pg_dumpall --globals-only on the old server shows them"},
 	{"unsupported version", "the dump was made by a newer pg_dump: install a postgresql-client as new"},
 	{"LOCK TABLE", "somebody holds a lock on the table, see pg_locks: wait for them, or set a longer lock_timeout"},
 	{"no matching", "correct `tables` or `schemas`: each pattern must match something"},

@@ -43,6 +43,14 @@ func testPostgresScript(t *testing.T, pg *realtest.Postgres) {
 		!strings.Contains(backup.OutputOf(err), "no_such") || pgExists(t, pg, "wrong") {
 		t.Errorf("a script with an error: %v", err)
 	}
+	t.Run("as somebody else", func(t *testing.T) {
+		pg.SQL(t, "postgres", "CREATE ROLE builder LOGIN CREATEDB")
+		p := pgSource(t, strings.Replace(pg.SocketDSN("postgres"), "user=postgres", "user=builder", 1))
+		err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(dump), "not ours", dumptest.Task(t))
+		if err == nil || !strings.Contains(err.Error(), "restore as a superuser") || pgExists(t, pg, "not ours") {
+			t.Errorf("error = %v", err)
+		}
+	})
 	t.Run("hostile", func(t *testing.T) { testPostgresHostile(t, pg, p, dump) })
 	t.Run("old psql", func(t *testing.T) {
 		dir := fakePrograms(t, pg, "15.3", "exit 1", "exit 1")
