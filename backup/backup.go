@@ -73,6 +73,7 @@ type Job struct {
 	Sources []NamedSource
 	To      string        // repository; default "default"
 	Timeout time.Duration // of a whole run; 0 = DefaultTimeout
+	Stall   time.Duration // without a sign of life, until a run is taken for hung; 0 = DefaultStall, < 0: never
 	Off     bool          // neither scheduled nor run by "all jobs"; by name it still can be
 
 	Schedule     Schedule       // zero: only when somebody asks
@@ -160,6 +161,8 @@ type Facts struct {
 type Task struct {
 	Log     *slog.Logger   // into the run's log and the server's
 	Journal ProcessJournal // never nil
+
+	life *life // of the run; nil when nobody watches
 }
 
 // ProcessJournal remembers child processes, so that after a crash the leftover ones can be ended. Started is called

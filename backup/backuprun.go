@@ -42,6 +42,8 @@ func (b *backupRun) do(ctx context.Context) error {
 	defer b.vault.gate.leave()
 	ctx, stop := b.begin(ctx, b.job.Timeout)
 	defer stop()
+	ctx, rest := b.watched(ctx, b.job.Stall)
+	defer rest()
 	b.start = b.service.now()
 	b.service.begun(b.setup, b.runner.snapshot())
 	return b.prepare(ctx, func(ctx context.Context) error {

@@ -30,6 +30,7 @@ type runner struct {
 	ended   chan struct{} // closed when the run is in the history
 	log     *slog.Logger
 	lines   runLog
+	life    life
 
 	mu       sync.Mutex
 	run      Run
@@ -257,7 +258,7 @@ func because(ctx context.Context, err error) error {
 // the end is left out.
 func plainly(err error) string {
 	text := err.Error()
-	if !errors.Is(err, errCancelled) && !errors.Is(err, errInterrupted) && !errors.Is(err, errTimeout) {
+	if !errors.Is(err, errCancelled) && !errors.Is(err, errInterrupted) && !errors.Is(err, errTimeout) && !errors.Is(err, errHung) {
 		return text
 	}
 	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
@@ -267,7 +268,7 @@ func plainly(err error) string {
 }
 
 // task is what the run lends to a source.
-func (r *runner) task() *Task { return &Task{Log: r.log, Journal: r.service.journal} }
+func (r *runner) task() *Task { return &Task{Log: r.log, Journal: r.service.journal, life: &r.life} }
 
 // guard runs what a source does: a panic becomes an error, and one that does not end although ctx is done is left
 // behind after the grace, so that its run ends, gives up its lock and lets the next one in.

@@ -93,6 +93,9 @@ func (s *setup) checkJobs() error {
 		if j.Timeout <= 0 {
 			j.Timeout = DefaultTimeout
 		}
+		if j.Stall == 0 {
+			j.Stall = DefaultStall
+		}
 		if j.Zone == nil {
 			j.Zone = s.Zone
 		}

@@ -314,19 +314,40 @@ var _ repo.Storage = (*liveStorage)(nil)
 func (l *liveStorage) set(to Storage) { l.to.Store(&to) }
 
 func (l *liveStorage) Put(ctx context.Context, name string, data []byte) error {
-	return (*l.to.Load()).Put(ctx, name, data)
+	err := (*l.to.Load()).Put(ctx, name, data)
+	if err == nil {
+		answered(ctx, name)
+	}
+	return err
 }
 
 func (l *liveStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	return (*l.to.Load()).Get(ctx, name, off, n)
+	data, err := (*l.to.Load()).Get(ctx, name, off, n)
+	if err == nil {
+		answered(ctx, name)
+	}
+	return data, err
 }
 
 func (l *liveStorage) List(ctx context.Context, dir string) iter.Seq2[repo.FileInfo, error] {
-	return (*l.to.Load()).List(ctx, dir)
+	return func(yield func(repo.FileInfo, error) bool) {
+		for f, err := range (*l.to.Load()).List(ctx, dir) {
+			if err == nil {
+				answered(ctx, dir)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
 }
 
 func (l *liveStorage) Delete(ctx context.Context, name string) error {
-	return (*l.to.Load()).Delete(ctx, name)
+	err := (*l.to.Load()).Delete(ctx, name)
+	if err == nil {
+		answered(ctx, name)
+	}
+	return err
 }
 
 // Release implements repo.Reserver, where the storage does.

@@ -64,7 +64,7 @@ func TestOverdueTold(t *testing.T) {
 		_ = entered
 	}
 	inBubble(t, "once, and every day", func(t *testing.T) {
-		m, box := watcher(t)
+		m, box := watcher(t, func(c *backup.Config) { c.Jobs[0].Stall = -1 })
 		m.start()
 		m.sleepUntil(dayAt(1, 12, 0))
 		hold(m)
@@ -203,7 +203,7 @@ func TestOverdueAfterOff(t *testing.T) {
 		{"it fails late", func(m *machine) {
 			m.DB.Do(failAfter(time.Hour))
 		}, "05 13:00 failure, 05 13:00 overdue"},
-		{"it does not end", func(m *machine) { m.DB.Hold("data") }, "05 14:00 overdue"},
+		{"it does not end", func(m *machine) { m.DB.Hold("data") }, "05 13:00 failure, 05 13:00 overdue"},
 	} {
 		inBubble(t, c.name, func(t *testing.T) {
 			m, box := watcher(t)

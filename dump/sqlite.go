@@ -151,10 +151,12 @@ func (s *SQLite) dump(ctx context.Context, w io.Writer, t *backup.Task) (backup.
 	if s.copy || !snap.pageTable {
 		err = s.dumpCopy(ctx, c, w, t)
 	} else {
+		checked := t.Quiet()
 		facts.Checked, err = c.check(ctx, note)
 		if err == nil && snap.size() <= countedUpTo {
 			facts.Rows = c.countRows(ctx)
 		}
+		checked()
 		if err == nil {
 			err = c.stream(ctx, w, snap)
 		}

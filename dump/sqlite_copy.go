@@ -24,6 +24,21 @@ func (s *SQLite) dumpCopy(ctx context.Context, c *sqliteConn, w io.Writer, t *ba
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return err
 	}
+	if err := c.copyChecked(ctx, path, t); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, &contextReader{ctx, f})
+	return err
+}
+
+// copyChecked copies the database in one step, and checks the copy.
+func (c *sqliteConn) copyChecked(ctx context.Context, path string, t *backup.Task) error {
+	defer t.Quiet()()
 	b, err := c.Conn.(interface {
 		NewBackup(string) (*sqlite.Backup, error)
 	}).NewBackup(path)
@@ -34,16 +49,7 @@ func (s *SQLite) dumpCopy(ctx context.Context, c *sqliteConn, w io.Writer, t *ba
 	if err := errors.Join(err, b.Finish()); err != nil {
 		return err
 	}
-	if err := checkFile(ctx, path); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, &contextReader{ctx, f})
-	return err
+	return checkFile(ctx, path)
 }
 
 // contextReader ends a copy when ctx is done.

@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// DefaultStall ends a backup that has shown no sign of life for so long. It outlasts the patience with a storage that fails,
+// and a program that thinks before it writes.
+const DefaultStall = time.Hour
+
+// stallLook is how often it is looked for signs of life.
+const stallLook = 10 * time.Second
+
+// errHung is the cause of the end of a run in which nothing moved.
+var errHung = errors.New("hung")
+
+// life is where a backup shows that it moves, besides what its writer counts. A retry is no sign of life, its success is.
+type life struct {
+	answers atomic.Int64 // of the storage
+	quiet   atomic.Int64 // what goes on that shows nothing, see Task.Quiet
+}
+
+type lifeKey struct{}
+
+// answered is a sign of life of the run that ctx is of: the storage did something for it. The lock does not count, which is
+// made anew by itself.
+func answered(ctx context.Context, name string) {
+	if l, ok := ctx.Value(lifeKey{}).(*life); ok && !strings.HasPrefix(name, "locks") {
+		l.answers.Add(1)
+	}
+}
+
+// Quiet says that from now on, until the returned func is called, nothing shows that the source works: only the timeout of the
+// run ends it meanwhile. It is for what takes long by its nature, such as a check of a whole database in one step.
+func (t *Task) Quiet() (over func()) {
+	if t.life == nil {
+		return func() {}
+	}
+	t.life.quiet.Add(1)
+	return func() { t.life.quiet.Add(-1) }
+}
+
+// signs are equal as long as nothing moves.
+type signs struct {
+	step     string
+	progress Progress
+	answers  int64
+}
+
+func (r *runner) signs() signs {
+	run := r.snapshot()
+	return signs{run.Step, run.Progress, r.life.answers.Load()}
+}
+
+// watched returns a context that ends when nothing has moved for limit; a negative one is for ever. Time counts as the
+// machine is awake, whatever its clock is set to.
+func (r *runner) watched(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit < 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, lifeKey{}, &r.life))
+	go func() {
+		if still, since := r.awaitStall(ctx, limit); since > 0 {
+			err := still.hung(since, r.service.now().Add(-since).In(r.setup.Zone))
+			cancel(err)
+			r.giveUp(err)
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// awaitStall returns when nothing has moved for limit, and for how long by then; 0 when ctx is done.
+func (r *runner) awaitStall(ctx context.Context, limit time.Duration) (last signs, since time.Duration) {
+	tick := time.NewTicker(max(min(limit/20, stallLook), time.Millisecond))
+	defer tick.Stop()
+	last, moved := r.signs(), time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return last, 0
+		}
+		if now := r.signs(); now != last || r.life.quiet.Load() > 0 {
+			last, moved = now, time.Now()
+		}
+		if since := time.Since(moved); since >= limit {
+			return last, since
+		}
+	}
+}
+
+// hung says what hangs, since when, and what to do.
+func (s signs) hung(since time.Duration, at time.Time) error {
+	while := ""
+	if s.step != "" {
+		while = " while " + s.step
+	}
+	return fmt.Errorf("%w%s: nothing has moved for %v, since %s; look what it waits for, such as a lock in the database, a disk "+
+		"that does not answer, or a prompt; a source that is silent for so long by its nature needs a longer stall_timeout in its job",
+		errHung, while, since.Round(time.Second), at.Format("2006-01-02 15:04:05 MST"))
+}
+
+// giveUp records a run as failed that does not end although it was told to: where a disk does not answer, nothing can be ended.
+// Its work can store nothing any more, but the next run waits for it.
+func (r *runner) giveUp(err error) {
+	late := time.NewTimer(2 * r.service.grace)
+	defer late.Stop()
+	select {
+	case <-r.ended:
+	case <-late.C:
+		r.log.Error("the run does not end; it is recorded as failed, and the next one waits for it")
+		r.finish(err)
+	}
+}
