@@ -34,7 +34,7 @@ func (s *Service) ended(c *setup, run Run) {
 		if run.Kind == KindBackup {
 			e.weigh(s.allRuns())
 			if run.State == StateOK {
-				e.OverdueSince = s.ledger.settle(s.log.logger(), run.Job)
+				e.OverdueSince = s.settle(now, run.Job)
 			}
 		}
 		s.notify(now, e, e.events()...)

@@ -30,7 +30,7 @@ func (x *scheduler) watch(now time.Time) time.Time {
 	runs := s.allRuns() // with those that were just started
 	late, wake := x.overdue(c, runs, now)
 	recovered := func(e told) bool { return c.recovered(e, runs, now) }
-	tell, again := s.ledger.update(s.log.logger(), c, append(late, damage(c, runs)...), recovered, now)
+	tell, again := s.weighTold(c, append(late, damage(c, runs)...), recovered, now)
 	for _, n := range tell { // in line behind what became of the runs that brought it about
 		s.told.add(&s.telling, s.log.logger(), func() { s.alarm(c, n, runs) })
 	}

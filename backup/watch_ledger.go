@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"path"
@@ -96,28 +95,22 @@ type notice struct {
 }
 
 // ledger keeps what was told, in the Store too, one file for each host, so that neither a reload nor a restart repeats it, or
-// forgets it.
+// forgets it. The members of a cluster have one file together.
 type ledger struct {
 	mu     sync.Mutex
 	key    string
-	store  Store
 	list   []told
 	stored bool
 }
 
 func ledgerKey(host string) string { return path.Join("backup/told", safeName(host)+".json") }
 
-// update is weigh on what is kept.
-func (l *ledger) update(log *slog.Logger, c *setup, troubles []trouble, recovered func(told) bool, now time.Time) (tell []notice, wake time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.store = c.Store
-	if key := ledgerKey(c.Host); l.key != key {
-		l.key = key
-		l.load(log)
-	}
-	after, tell, wake := weigh(l.list, troubles, c.remind(), recovered, now)
-	l.set(log, after)
+// weighTold is weigh on what is kept.
+func (s *Service) weighTold(c *setup, troubles []trouble, recovered func(told) bool, now time.Time) (tell []notice, wake time.Time) {
+	s.changeTold(c, func(before []told) (after []told) {
+		after, tell, wake = weigh(before, troubles, c.remind(), recovered, now)
+		return after
+	})
 	return tell, wake
 }
 
@@ -130,74 +123,104 @@ func (c *setup) remind() time.Duration {
 
 // settle ends that a job is overdue, since a good backup was made, and says since when it was; the zero time if nobody was
 // told so.
-func (l *ledger) settle(log *slog.Logger, job string) (since time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	after := slices.DeleteFunc(slices.Clone(l.list), func(e told) bool {
-		found := e.Event == EventOverdue && e.Name == job
-		if found {
-			since = e.Since
-		}
-		return found
-	})
-	if !since.IsZero() {
-		l.set(log, after)
+func (s *Service) settle(c *setup, job string) (since time.Time) {
+	if !c.Automatic {
+		return since
 	}
+	s.changeTold(c, func(before []told) []told {
+		since = time.Time{}
+		return slices.DeleteFunc(slices.Clone(before), func(e told) bool {
+			overdue := e.Event == EventOverdue && e.Name == job
+			if overdue {
+				since = e.Since
+			}
+			return overdue
+		})
+	})
 	return since
 }
 
 // taken notes that what was told last of a trouble reached somebody.
-func (l *ledger) taken(log *slog.Logger, event Event, name string) {
+func (s *Service) taken(c *setup, event Event, name string) {
+	s.changeTold(c, func(before []told) []told {
+		after := slices.Clone(before)
+		for i := range after {
+			if after[i].Event == event && after[i].Name == name {
+				after[i].Taken = true
+			}
+		}
+		return after
+	})
+}
+
+// changeTold has f change what was told. It is asked again where another member of a cluster may have changed it meanwhile.
+func (s *Service) changeTold(c *setup, f func([]told) []told) {
+	l, log := &s.ledger, s.log.logger()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	after := slices.Clone(l.list)
-	for i := range after {
-		if after[i].Event == event && after[i].Name == name {
-			after[i].Taken = true
-		}
+	if key := ledgerKey(c.Host); l.key != key {
+		l.key, l.list = key, nil
+		l.load(log, c, s.now())
+	} else if c.Cluster {
+		l.load(log, c, s.now())
 	}
-	l.set(log, after)
+	after := f(l.list)
+	if l.stored && same(after, l.list) {
+		return
+	}
+	if !c.Cluster {
+		l.set(log, c, after)
+		return
+	}
+	err := s.exclusively(s.lastCall, c, "told-"+c.Host, func() error {
+		l.load(log, c, s.now())
+		l.set(log, c, f(l.list))
+		return nil
+	})
+	if err != nil {
+		log.Warn("cannot keep what people were told of what is wrong", "error", err)
+	}
 }
 
-// load reads what was told. What nobody took before the process ended counts as not told. The caller holds l.mu.
-func (l *ledger) load(log *slog.Logger) {
+func same(a, b []told) bool { return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b) }
+
+// onItsWay is how long a notification may take to be taken, with all its attempts.
+const onItsWay = 2 * time.Hour
+
+// load reads what was told. What nobody took before the process ended counts as not told; in a cluster another member may
+// still be at it. The caller holds l.mu.
+func (l *ledger) load(log *slog.Logger, c *setup, now time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	l.list, l.stored = nil, false
-	data, err := l.store.Load(ctx, l.key)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.stored = true // nothing told, nothing stored
-		return
-	}
+	var list []told
+	data, err := c.Store.Load(ctx, l.key)
 	if err == nil {
-		err = json.Unmarshal(data, &l.list)
+		err = json.Unmarshal(data, &list)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	if err != nil {
-		l.list = nil
-		log.Warn("cannot tell what people were told of what is wrong; they are told again", "error", fmt.Errorf("reading %s: %w", l.key, err))
+	if l.stored = err == nil; err != nil {
+		log.Warn("cannot read what people were told of what is wrong; they may be told again", "key", l.key, "error", err)
 		return
 	}
-	l.stored = true
-	for i, e := range l.list {
-		if !e.Taken {
-			l.list[i].Last, l.list[i].Times = time.Time{}, max(e.Times-1, 0)
+	for i, e := range list {
+		if !e.Taken && (!c.Cluster || now.Sub(e.Last) > onItsWay) {
+			list[i].Last, list[i].Times = time.Time{}, max(e.Times-1, 0)
 		}
 	}
+	l.list = list
 }
 
-// set keeps what was told, and stores it if it changed. The caller holds l.mu.
-func (l *ledger) set(log *slog.Logger, list []told) {
-	same := len(list) == len(l.list) && (len(list) == 0 || reflect.DeepEqual(list, l.list))
-	if l.list = list; same && l.stored || l.key == "" {
-		return
-	}
+// set keeps what was told. The caller holds l.mu.
+func (l *ledger) set(log *slog.Logger, c *setup, list []told) {
+	l.list = list
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	data, err := json.Marshal(list)
 	if err == nil {
-		err = l.store.Store(ctx, l.key, data)
+		err = c.Store.Store(ctx, l.key, data)
 	}
 	if l.stored = err == nil; err != nil {
-		log.Warn("cannot keep what people were told of what is wrong", "error", err)
+		log.Warn("cannot keep what people were told of what is wrong", "key", l.key, "error", err)
 	}
 }

@@ -27,7 +27,7 @@ func (s *Service) alarm(c *setup, n notice, runs []Run) {
 	if c.Alarm != nil {
 		s.observed.add(&s.telling, s.log.logger(), func() { c.Alarm(note) })
 	}
-	taken := func() { s.ledger.taken(s.log.logger(), n.told.Event, n.told.Name) }
+	taken := func() { s.taken(c, n.told.Event, n.told.Name) }
 	to := c.listeners(note)
 	for _, name := range to {
 		s.send(name, note, taken)

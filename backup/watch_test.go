@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 )
 
 // when is at which times of January 2000 a notifier was told of what: "02 04:30 overdue".
@@ -224,4 +225,36 @@ func failAfter(d time.Duration) func(context.Context, io.Writer, *backup.Task) e
 		time.Sleep(d)
 		return errors.New("no such database")
 	}
+}
+
+// TestOverdueInCluster: the members tell it once together, go on when the one that told is gone, and tell the end once.
+func TestOverdueInCluster(t *testing.T) {
+	inBubble(t, "three members", func(t *testing.T) {
+		var box inbox
+		db := backuptest.NewSource("data")
+		c := newCluster(t, 1)
+		c.change = func(config *backup.Config) {
+			told(&box)(config)
+			config.Jobs = config.Jobs[:1]
+			config.Jobs[0].Sources[0].Source, config.Jobs[0].Stall = db, -1
+		}
+		members := []*member{c.join("a", 0), c.join("b", time.Minute), c.join("c", -time.Minute)}
+		time.Sleep(90 * time.Minute)
+		_, release := db.Hold("data")
+		time.Sleep(24*time.Hour + 30*time.Minute - 90*time.Minute)
+		if box.events() != "overdue" {
+			t.Errorf("told of %s", box.events())
+		}
+		for _, m := range members[:2] { // those that have no run, or the one that has
+			backuptest.Close(t, m.Service)
+		}
+		time.Sleep(24 * time.Hour)
+		db.Set("data")
+		release()
+		time.Sleep(2 * time.Hour)
+		if got := strings.ReplaceAll(box.events(), "failure ", ""); got != "overdue overdue recovered" && got != "overdue overdue overdue recovered" {
+			t.Errorf("told of %s", box.events())
+		}
+		backuptest.Close(t, members[2].Service)
+	})
 }
