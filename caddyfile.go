@@ -48,6 +48,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			prune <schedule>|after_forget [max_unused <share>]
 //		}
 //		public_url <address>
+//		remind <interval>|off
 //		notifier <name> <kind> [<arguments of the kind>] {
 //			<options of the kind>
 //		}
@@ -57,6 +58,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			}
 //			to <repository>
 //			timeout <duration>
+//			stall_timeout <duration>|off
 //			schedule <schedule>
 //			timezone <zone>
 //			jitter <duration>
@@ -93,6 +95,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalRepository(d)
 		case "job":
 			err = a.unmarshalJob(d)
+		case "remind":
+			err = unmarshalDurationOrOff(d, &a.Remind)
 		case "notifier":
 			err = a.unmarshalNotifier(d)
 		case "public_url":

@@ -51,6 +51,8 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return unmarshalValue(d, &j.To)
 	case "timeout":
 		return unmarshalDuration(d, &j.Timeout)
+	case "stall_timeout":
+		return unmarshalDurationOrOff(d, &j.StallTimeout)
 	case "schedule":
 		return unmarshalSchedule(d, &j.Schedule)
 	case "timezone":

@@ -27,6 +27,7 @@ var homes = map[string][]home{
 	"cluster":    {inBackup},
 	"public_url": {inBackup},
 	"notifier":   {inBackup},
+	"remind":     {inBackup},
 
 	"storage":     {inRepository},
 	"password":    {inRepository},

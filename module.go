@@ -56,6 +56,10 @@ type App struct {
 	// The address of the page, for links in notifications, such as "https://backups.example.com". Default: no links.
 	PublicURL string `json:"public_url,omitempty"`
 
+	// How long after people were told that a job is overdue, or a repository damaged, they are told again, while it lasts.
+	// Negative: never. Default: 24h.
+	Remind caddy.Duration `json:"remind,omitempty"`
+
 	config  backup.Config // with secrets resolved; never marshalled
 	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
 	held    bool          // we hold a reference to it
@@ -101,6 +105,10 @@ type Job struct {
 	// How long a run may take before it is ended. Default: 24h.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
+	// How long nothing may move in a run, neither bytes nor steps, before it is taken for hung and ended. Negative: for ever.
+	// Default: 1h.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
 	// When the job runs: "hourly", "daily 03:15", "weekly sun 04:00", "every 6h", or the five fields of cron. Default: only
 	// by hand.
 	Schedule backup.Schedule `json:"schedule,omitzero"`
@@ -111,7 +119,8 @@ type Job struct {
 	// Scheduled runs begin up to so much later, each always by the same. Default: 0.
 	Jitter caddy.Duration `json:"jitter,omitempty"`
 
-	// How long after a good backup the next one is overdue. Default: two hours after it should have been there.
+	// How long after a good backup the next one is overdue. Default: two hours after it should have been
+	// there, or as long after that as there is between two of its times, if that is less.
 	OverdueAfter caddy.Duration `json:"overdue_after,omitempty"`
 
 	// By how much a part may shrink from one good snapshot to the next, as in "50%", before the backup is suspect; "off": as
