@@ -32,8 +32,9 @@ type cluster struct {
 	store    *backuptest.Store
 	storage  backup.Storage
 	jobs     []string
-	together bool          // they begin with slots in the same moment
-	mustDump time.Duration // at least so long a dump takes
+	change   func(*backup.Config) // of a member, before it joins
+	together bool                 // they begin with slots in the same moment
+	mustDump time.Duration        // at least so long a dump takes
 
 	mu      sync.Mutex
 	dumping map[string]*member // by job
@@ -80,6 +81,9 @@ func (c *cluster) join(name string, clock time.Duration) *member {
 		source.Do(func(ctx context.Context, w io.Writer, _ *backup.Task) error { return m.dump(ctx, name, w) })
 		config.Jobs = append(config.Jobs, backup.Job{Name: name, Schedule: schedule(c, "hourly"), Retention: &backup.Retention{Last: 1000},
 			Sources: []backup.NamedSource{{Name: "db", Kind: "fake", Source: source}}})
+	}
+	if c.change != nil {
+		c.change(&config)
 	}
 	if _, err := m.Attach(config); err != nil {
 		c.Fatal(err)

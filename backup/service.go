@@ -69,6 +69,7 @@ func New() *Service {
 		callLast: callLast,
 		delivery: delivery, endDelivery: endDelivery,
 		history:  newHistory(log),
+		ledger:   ledger{turn: make(turns, 1)},
 		log:      log,
 		vaults:   map[string]*vault{},
 		gates:    map[string]*gate{},

@@ -9,7 +9,6 @@ import (
 	"path"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -97,7 +96,7 @@ type notice struct {
 // ledger keeps what was told, in the Store too, one file for each host, so that neither a reload nor a restart repeats it, or
 // forgets it. The members of a cluster have one file together.
 type ledger struct {
-	mu     sync.Mutex
+	turn   turns // one at a time works on the rest
 	key    string
 	list   []told
 	stored bool
@@ -155,26 +154,29 @@ func (s *Service) taken(c *setup, event Event, name string) {
 
 // changeTold has f change what was told. It is asked again where another member of a cluster may have changed it meanwhile.
 func (s *Service) changeTold(c *setup, f func([]told) []told) {
-	l, log := &s.ledger, s.log.logger()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l, ctx, log := &s.ledger, s.delivery, s.log.logger()
+	leave, err := l.turn.enter(ctx)
+	if err != nil {
+		return // the process ends
+	}
+	defer leave()
 	if key := ledgerKey(c.Host); l.key != key {
 		l.key, l.list = key, nil
-		l.load(log, c, s.now())
+		l.load(ctx, log, c, s.now())
 	} else if c.Cluster {
-		l.load(log, c, s.now())
+		l.load(ctx, log, c, s.now())
 	}
 	after := f(l.list)
 	if l.stored && same(after, l.list) {
 		return
 	}
 	if !c.Cluster {
-		l.set(log, c, after)
+		l.set(ctx, log, c, after)
 		return
 	}
-	err := s.exclusively(s.lastCall, c, "told-"+c.Host, func() error {
-		l.load(log, c, s.now())
-		l.set(log, c, f(l.list))
+	err = s.exclusively(ctx, c, "told-"+c.Host, func() error {
+		l.load(ctx, log, c, s.now())
+		l.set(ctx, log, c, f(l.list))
 		return nil
 	})
 	if err != nil {
@@ -188,9 +190,9 @@ func same(a, b []told) bool { return len(a) == 0 && len(b) == 0 || reflect.DeepE
 const onItsWay = 2 * time.Hour
 
 // load reads what was told. What nobody took before the process ended counts as not told; in a cluster another member may
-// still be at it. The caller holds l.mu.
-func (l *ledger) load(log *slog.Logger, c *setup, now time.Time) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+// still be at it. The caller has the turn.
+func (l *ledger) load(ctx context.Context, log *slog.Logger, c *setup, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	var list []told
 	data, err := c.Store.Load(ctx, l.key)
@@ -211,10 +213,10 @@ func (l *ledger) load(log *slog.Logger, c *setup, now time.Time) {
 	l.list = list
 }
 
-// set keeps what was told. The caller holds l.mu.
-func (l *ledger) set(log *slog.Logger, c *setup, list []told) {
+// set keeps what was told. The caller has the turn.
+func (l *ledger) set(ctx context.Context, log *slog.Logger, c *setup, list []told) {
 	l.list = list
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	data, err := json.Marshal(list)
 	if err == nil {
