@@ -56,7 +56,7 @@ func TestCancel(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Timeout = 2 * time.Hour })
+		e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Timeout, c.Jobs[0].Stall = 2*time.Hour, -1 })
 		_, release := e.DB.Hold("data")
 		defer release()
 		begin := time.Now()

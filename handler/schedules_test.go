@@ -36,7 +36,12 @@ func TestSchedulesOnPages(t *testing.T) {
 	for _, path := range []string{"/", "/jobs/shop"} {
 		needs(t, path, get(t, "vera", server.URL+path).body, `<span class="state overdue">overdue</span>`, "there should have been a good backup by")
 	}
-	if a := get(t, "vera", server.URL+"/health"); a.status != 503 || !strings.Contains(a.body, "job shop: overdue since ") {
-		t.Errorf("health is %d %s", a.status, a.body)
+	for _, path := range []string{"/health", "/api/health"} {
+		if a := get(t, "vera", server.URL+path); a.status != 503 || !strings.Contains(a.body, `"ok":false`) || !strings.Contains(a.body, "job shop: overdue since ") {
+			t.Errorf("%s is %d %s", path, a.status, a.body)
+		}
+	}
+	for _, path := range []string{"/api/jobs", "/api/jobs/shop"} {
+		needs(t, path, get(t, "vera", server.URL+path).body, `"overdue_since":"20`)
 	}
 }
