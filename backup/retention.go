@@ -65,7 +65,7 @@ func (p *Retention) Check() error {
 }
 
 func (p *Retention) hasRule() bool {
-	return len(p.Tags) > 0 || p.Within != (Period{}) || len(p.rules(time.Time{})) > 0
+	return len(p.Tags) > 0 || p.Within != (Period{}) || len(p.rules()) > 0
 }
 
 // fate is what becomes of a snapshot, and why.
@@ -75,85 +75,62 @@ type fate struct {
 }
 
 // decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
-// alone were good: so it takes no good one's place, and goes when good ones as new as it go. So does the safety snapshot of a
-// restore, but not within a week. Imported ones are counted with
+// alone were good: so it takes no good one's place, and goes when good ones as new as it go. Imported ones are counted with
 // those that the job made, these without.
 func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
 	fates, doubt := make([]fate, len(group)), inDoubt(group)
-	var good, made, doubtful []int // made: good ones that are not imported
+	good, made := p.walk(now, zone), p.walk(now, zone) // made: those that are not imported
+	lastGood, lastMade := -1, -1                       // the oldest of them
+	for i, s := range group {
+		if !s.Time.After(now) && !doubt(s) {
+			lastGood = i
+			if !imported(s) {
+				lastMade = i
+			}
+		}
+	}
 	for i, s := range group {
 		switch {
 		case s.Time.After(now):
 			fates[i] = fate{true, []string{"dated in the future"}}
-		case safety(s) && now.Sub(s.Time) < safetyKept:
-			fates[i] = fate{true, []string{"made before a restore, less than a week ago"}}
 		case doubt(s):
-			doubtful = append(doubtful, i)
+			fates[i] = good.peek(s, i > lastGood)
 		default:
-			good = append(good, i)
+			fates[i] = good.peek(s, i == lastGood)
+			good.next(s, false) // for what is judged as if it came behind it
 			if !imported(s) {
-				made = append(made, i)
+				fates[i] = made.next(s, i == lastMade)
 			}
 		}
 	}
-	judge := func(some []int) []fate {
-		list := make([]repo.Snapshot, len(some))
-		for k, i := range some {
-			list[k] = group[i]
-		}
-		return p.apply(list, now, zone)
-	}
-	for _, some := range [][]int{good, made} {
-		for k, f := range judge(some) {
-			fates[some[k]] = f
-		}
-	}
-	for _, i := range doubtful {
-		at, _ := slices.BinarySearch(good, i)
-		fates[i] = judge(slices.Insert(slices.Clone(good), at, i))[at]
-	}
 	return fates
 }
 
-// apply has the rules choose among snapshots, newest first, and then the limits remove.
-func (p *Retention) apply(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
-	fates := make([]fate, len(group))
-	chosen, rules := p.choose(group, now, zone), p.hasRule()
-	for i, s := range group {
-		reasons := chosen[i]
-		if !rules {
-			reasons = []string{"within the limits"}
-		}
-		if pinned(s) {
-			reasons = append([]string{"pinned"}, reasons...)
-		}
-		if len(reasons) == 0 && i == 0 {
-			reasons = []string{"the newest one"}
-		}
-		fates[i] = fate{true, reasons}
-		if len(reasons) == 0 {
-			fates[i] = fate{false, []string{"no rule keeps it"}}
-		}
+// next is the fate of the next snapshot of the walk; oldest says that none comes behind it. The rules choose, and then the
+// limits remove; never the newest one.
+func (w *walk) next(s repo.Snapshot, oldest bool) fate {
+	newest := w.position == 0
+	reasons := w.reasons(s, oldest)
+	if !w.ruled {
+		reasons = []string{"within the limits"}
 	}
-	p.limit(group, fates, now)
-	return fates
-}
-
-// limit removes the oldest of what was chosen until all limits hold; never the newest one.
-func (p *Retention) limit(group []repo.Snapshot, fates []fate, now time.Time) {
-	count, size, over := 0, int64(0), ""
-	for i, s := range group {
-		if !fates[i].keep || pinned(s) {
-			continue
-		}
-		count, size = count+1, size+sizeOf(s)
-		if over == "" {
-			over = p.exceeded(count, size, s.Time, now)
-		}
-		if over != "" && i > 0 {
-			fates[i] = fate{false, []string{over}}
-		}
+	if pinned(s) {
+		return fate{true, append([]string{"pinned"}, reasons...)}
 	}
+	if len(reasons) == 0 && newest {
+		reasons = []string{"the newest one"}
+	}
+	if len(reasons) == 0 {
+		return fate{false, []string{"no rule keeps it"}}
+	}
+	w.count, w.size = w.count+1, w.size+sizeOf(s)
+	if w.over == "" {
+		w.over = w.policy.exceeded(w.count, w.size, s.Time, w.now)
+	}
+	if w.over != "" && !newest {
+		return fate{false, []string{w.over}}
+	}
+	return fate{true, reasons}
 }
 
 // exceeded names the limit that so many snapshots, of so many bytes, the oldest of this time, are beyond; "" for none.

@@ -39,6 +39,7 @@ type rule struct {
 	name   string
 	reason string
 	left   int       // how many it may still keep, or Unlimited
+	within Period    // before the newest snapshot; zero: whenever
 	since  time.Time // it keeps only what is newer
 	bucket int       // of the last one that it kept
 }
@@ -64,55 +65,79 @@ func (r *rule) keep(position int, t time.Time, oldest bool) string {
 	return reason
 }
 
-// rules lists what chooses by time. latest is where the periods are counted from; zero when everything lies within them.
-func (p *Retention) rules(latest time.Time) []*rule {
-	since := func(period Period) time.Time {
-		if latest.IsZero() {
-			return time.Time{}
-		}
-		return period.before(latest)
-	}
-	var all []*rule
+// rules lists what chooses by time.
+func (p *Retention) rules() []rule {
+	var all []rule
 	for i, count := range []int{p.Last, p.Hourly, p.Daily, p.Weekly, p.Monthly, p.Yearly} {
 		if count != 0 {
-			all = append(all, &rule{name: ruleNames[i], reason: ruleNames[i] + " snapshot", left: count, bucket: -1})
+			all = append(all, rule{name: ruleNames[i], reason: ruleNames[i] + " snapshot", left: count, bucket: -1})
 		}
 	}
 	for i, period := range []Period{p.WithinHourly, p.WithinDaily, p.WithinWeekly, p.WithinMonthly, p.WithinYearly} {
 		if name := ruleNames[i+1]; period != (Period{}) {
-			all = append(all, &rule{
-				name: name, reason: name + " within " + period.String(), left: Unlimited, since: since(period), bucket: -1,
-			})
+			all = append(all, rule{name: name, reason: name + " within " + period.String(), left: Unlimited, within: period, bucket: -1})
 		}
 	}
 	return all
 }
 
-// choose is the walk of restic's forget, as of 0.19, over snapshots of one group, newest first: for each the reasons to keep
-// it, in restic's words; none when no rule does. zone is the one whose daylight saving counts for periods.
-func (p *Retention) choose(group []repo.Snapshot, now time.Time, zone *time.Location) [][]string {
-	var latest time.Time
-	if i := slices.IndexFunc(group, func(s repo.Snapshot) bool { return s.Time.Before(now) }); i >= 0 {
-		latest = calendarOf(group[i].Time, zone)
+// walk is the walk of restic's forget, as of 0.19, over the snapshots of one group, newest first, and our limits behind it.
+type walk struct {
+	policy   *Retention
+	ruled    bool // it has a rule
+	now      time.Time
+	zone     *time.Location // whose daylight saving counts for periods
+	position int            // of the next snapshot
+	latest   time.Time      // the newest one before now: where periods are counted from. Zero until it came: all before it lies within them
+	rules    []rule
+
+	count int    // of what the limits look at
+	size  int64  // bytes
+	over  string // the limit that it is beyond
+}
+
+func (p *Retention) walk(now time.Time, zone *time.Location) *walk {
+	return &walk{policy: p, ruled: p.hasRule(), now: now, zone: zone, rules: p.rules()}
+}
+
+// peek is the fate of a snapshot if it came next: the step is not taken.
+func (w *walk) peek(s repo.Snapshot, oldest bool) fate {
+	tried := *w
+	tried.rules = slices.Clone(w.rules)
+	return tried.next(s, oldest)
+}
+
+// reasons are why the rules keep the next snapshot, in restic's words; none when no rule does. oldest says that none comes
+// behind it.
+func (w *walk) reasons(s repo.Snapshot, oldest bool) (all []string) {
+	if w.latest.IsZero() && s.Time.Before(w.now) {
+		w.begin(calendarOf(s.Time, w.zone))
 	}
-	rules := p.rules(latest)
-	all := make([][]string, len(group))
-	for i, s := range group {
-		for _, tags := range p.Tags {
-			if hasTags(s, tags) {
-				all[i] = append(all[i], "has tags ["+strings.Join(tags, ", ")+"]")
-			}
-		}
-		if p.Within != (Period{}) && (latest.IsZero() || s.Time.After(p.Within.before(latest))) {
-			all[i] = append(all[i], "within "+p.Within.String())
-		}
-		for _, r := range rules {
-			if reason := r.keep(i, s.Time, i == len(group)-1); reason != "" {
-				all[i] = append(all[i], reason)
-			}
+	for _, tags := range w.policy.Tags {
+		if hasTags(s, tags) {
+			all = append(all, "has tags ["+strings.Join(tags, ", ")+"]")
 		}
 	}
+	if within := w.policy.Within; within != (Period{}) && (w.latest.IsZero() || s.Time.After(within.before(w.latest))) {
+		all = append(all, "within "+within.String())
+	}
+	for i := range w.rules {
+		if reason := w.rules[i].keep(w.position, s.Time, oldest); reason != "" {
+			all = append(all, reason)
+		}
+	}
+	w.position++
 	return all
+}
+
+// begin has periods count from the newest snapshot.
+func (w *walk) begin(latest time.Time) {
+	w.latest = latest
+	for i := range w.rules {
+		if within := w.rules[i].within; within != (Period{}) {
+			w.rules[i].since = within.before(latest)
+		}
+	}
 }
 
 // hasTags reports whether a snapshot has all of these tags; the one tag "" means that it has none.

@@ -109,7 +109,9 @@ func TestRetentionAsRestic(t *testing.T) {
 			reasons, emptied := map[int][]string{}, false
 			for _, group := range groups {
 				before := len(keep)
-				for i, why := range c.Policy.choose(group, c.Now, zone) {
+				w := c.Policy.walk(c.Now, zone)
+				for i, s := range group {
+					why := w.reasons(s, i == len(group)-1)
 					n := int(group[i].ID[0])<<8 | int(group[i].ID[1])
 					if len(why) == 0 {
 						remove = append(remove, n)
