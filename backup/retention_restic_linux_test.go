@@ -59,6 +59,8 @@ func TestRetentionBesideRestic(t *testing.T) {
 		"--keep-hourly 4 --keep-monthly 2":                              {Hourly: 4, Monthly: 2},
 		"--keep-within 3d --keep-yearly 1":                              {Within: backup.Period{Days: 3}, Yearly: 1},
 		"--keep-within-daily 10d --keep-within-weekly 1m --keep-last 1": {WithinDaily: backup.Period{Days: 10}, WithinWeekly: backup.Period{Months: 1}, Last: 1},
+		"--keep-hourly 3 --keep-yearly 5":                               {Hourly: 3, Yearly: 5},
+		"--keep-within-hourly 5d --keep-within-monthly 1y":              {WithinHourly: backup.Period{Days: 5}, WithinMonthly: backup.Period{Years: 1}},
 		"--keep-tag release --keep-last 1":                              {Tags: [][]string{{"release"}}, Last: 1},
 	}
 	jobs := func(c *backup.Config) { c.Jobs[0].Retention = &backup.Retention{Last: 1} }
@@ -100,6 +102,24 @@ func TestRetentionBesideRestic(t *testing.T) {
 			}
 		}
 	}
+	// Done, not only said: what is left is what restic would have left, and all that is not of the job.
+	restic("backup", "--host", "shop-server", "--tag", "other", t.TempDir())
+	theirs := keptByRestic(t, restic, "--keep-last 5")
+	changed := e.Config
+	changed.Jobs = slices.Clone(changed.Jobs)
+	changed.Jobs[0].Retention = &backup.Retention{Last: 5}
+	must(e.Attach(changed))(t)
+	requireState(t, forget(t, e, backup.ForgetRequest{Confirm: true}), backup.StateOK, "removed")
+	left := must(e.Snapshots(t.Context(), backup.SnapshotQuery{Job: "shop"}))(t)
+	for _, s := range left.Snapshots {
+		if !slices.Contains(theirs, s.ID) {
+			t.Errorf("the snapshot of %s is left, and restic would not keep it", s.Time)
+		}
+	}
+	if all := ids(t, e); left.Total != len(theirs) || len(all) != left.Total+1 {
+		t.Errorf("%d of the job and %d in all are left, restic would keep %d", left.Total, len(all), len(theirs))
+	}
+	restic("check", "--read-data")
 }
 
 // TestResticForgetsBesideUs removes snapshots with restic: what we pinned stays, the rest is an alarm until it is accepted.
