@@ -8,7 +8,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-backup/caddy-backup/dump"
 )
 
 func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
@@ -111,9 +110,6 @@ func (j *Job) unmarshalSource(d *caddyfile.Dispenser) error {
 func checkKind(kind string) error {
 	if _, err := caddy.GetModule("backup.sources." + kind); err == nil {
 		return nil
-	}
-	if err := dump.Planned(kind); err != nil {
-		return err
 	}
 	return fmt.Errorf("unknown source kind '%s': write source <name> <kind>, with one of the kinds: %s",
 		kind, strings.Join(guests("backup.sources"), ", "))

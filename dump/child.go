@@ -28,6 +28,7 @@ func (p program) start(in io.Reader) (*child, error) {
 		Path: p.path, Args: append([]string{p.path}, p.args...), Env: p.env, Dir: p.dir, ExtraFiles: p.files,
 		SysProcAttr: childAttributes(),
 	}
+	c.cmd.SysProcAttr.Credential = p.as
 	if c.cmd.Dir == "" {
 		c.cmd.Dir = "/"
 	}

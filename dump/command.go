@@ -62,17 +62,9 @@ func (c *Command) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		switch word := d.Val(); word {
 		case "env":
-			var key, value string
-			if !d.AllArgs(&key, &value) {
-				return d.ArgErr()
+			if err := envArgs(d, &c.Env); err != nil {
+				return err
 			}
-			if _, ok := c.Env[key]; ok {
-				return d.Errf("env %s already specified", key)
-			}
-			if c.Env == nil {
-				c.Env = map[string]string{}
-			}
-			c.Env[key] = value
 		case "dir":
 			if err := oneArg(d, &c.Dir); err != nil {
 				return err

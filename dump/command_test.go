@@ -162,16 +162,3 @@ func TestCommandPart(t *testing.T) {
 		}
 	}
 }
-
-func TestPlanned(t *testing.T) {
-	for _, name := range planned {
-		if err := Planned(name); err == nil || err.Error() != "source '"+name+"' is not supported yet" {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for _, name := range []string{"postgres", "mysql", "nonsense"} {
-		if err := Planned(name); err != nil {
-			t.Error(err)
-		}
-	}
-}

@@ -6,6 +6,7 @@
 //	command    whatever a program prints
 //	files      a folder with everything in it
 //	mysql      mariadb-dump or mysqldump, and a connection of our own
+//	django     manage.py dumpdata, or the dump of the project's own database
 //	caddy      Caddy's own storage and configuration
 //
 // Programs are run by argument vector, never by a shell; secrets go to them by files and environment, never by
@@ -14,29 +15,15 @@ package dump
 
 import (
 	"fmt"
-	"os/user"
-	"slices"
-	"strconv"
-
 	"os"
+	"os/user"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
 // namespace is where the modules of this package are registered.
 const namespace = "backup.sources."
-
-// planned are the sources of the grammar that are not built yet.
-var planned = []string{"django"}
-
-// Planned gives an error for a source's name that belongs to the grammar but is not served yet, and nil for every
-// other, also one that nobody knows.
-func Planned(name string) error {
-	if slices.Contains(planned, name) {
-		return fmt.Errorf("source '%s' is not supported yet", name)
-	}
-	return nil
-}
 
 // resolve replaces the placeholders in a setting. An unknown or empty one is an error that names the setting, but not
 // its value: it may hold a secret.

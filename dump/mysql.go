@@ -135,7 +135,7 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	defer settings.Close()
 	ctx, stop := m.watchLocks(ctx, conn)
 	defer stop()
-	if facts.Rows, err = dumpSQL(ctx, t, program, w); err != nil {
+	if facts.Rows, err = dumpAlong(ctx, t, program, w, readScript); err != nil {
 		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
 	}
 	facts.Checked = "script read to the line that is written last, rows counted"
@@ -153,37 +153,6 @@ func (m *MySQL) ignored(database string) (options []string) {
 		}
 	}
 	return options
-}
-
-// dumpSQL gives the output of a program to w and reads it along. The error is nil only if the program ended well and its
-// script is whole.
-func dumpSQL(ctx context.Context, t *backup.Task, p program, w io.Writer) (map[string]int64, error) {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	in, tee := io.Pipe()
-	type result struct {
-		rows map[string]int64
-		err  error
-	}
-	read := make(chan result, 1)
-	go func() {
-		rows, err := readScript(in)
-		if err != nil {
-			fail(err) // ends the dump: it is worth nothing
-		}
-		in.CloseWithError(err)
-		read <- result{rows, err}
-	}()
-	_, err := p.run(ctx, t, nil, io.MultiWriter(w, tee))
-	if err != nil {
-		tee.CloseWithError(err)
-	} else {
-		tee.Close()
-	}
-	if r := <-read; err == nil || errors.Is(err, r.err) {
-		return r.rows, r.err
-	}
-	return nil, err
 }
 
 // readScript reads a script to its end, counts the rows of its tables, and says whether it is whole.

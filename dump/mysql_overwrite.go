@@ -212,7 +212,7 @@ func (x *mySwitch) definitions(ctx context.Context, database string) ([]byte, er
 		return nil, err
 	}
 	defer settings.Close()
-	if _, err := dumpSQL(ctx, x.t, p, &script); err != nil {
+	if _, err := dumpAlong(ctx, x.t, p, &script, readScript); err != nil {
 		return nil, err
 	}
 	return script.Bytes(), nil

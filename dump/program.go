@@ -17,12 +17,13 @@ import (
 
 // program is a client program as it is to be run: by argument vector, without a shell, in a process group of its own.
 type program struct {
-	path  string        // from findProgram, or absolute
-	args  []string      // without the program's own name; every user of the machine can read them: no secrets
-	env   []string      // all of its environment, see environ
-	dir   string        // working directory; default "/"
-	files []*os.File    // become descriptors 3, 4 … of the program
-	grace time.Duration // what a program gets to end after SIGTERM, and left-behind pipes to fall dry; default 2 s
+	path  string              // from findProgram, or absolute
+	args  []string            // without the program's own name; every user of the machine can read them: no secrets
+	env   []string            // all of its environment, see environ
+	dir   string              // working directory; default "/"
+	files []*os.File          // become descriptors 3, 4 … of the program
+	as    *syscall.Credential // whom it runs as; default: us
+	grace time.Duration       // what a program gets to end after SIGTERM, and left-behind pipes to fall dry; default 2 s
 }
 
 const (

@@ -63,3 +63,27 @@ func durationArg(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	*to = caddy.Duration(duration)
 	return nil
 }
+
+// setOnOff is onOff for what is off by default.
+func setOnOff(d *caddyfile.Dispenser, to *bool) error {
+	var value *bool
+	err := onOff(d, &value)
+	*to = value != nil && *value
+	return err
+}
+
+// envArgs reads a variable of a program's environment.
+func envArgs(d *caddyfile.Dispenser, to *map[string]string) error {
+	var key, value string
+	if !d.AllArgs(&key, &value) {
+		return d.ArgErr()
+	}
+	if _, ok := (*to)[key]; ok {
+		return d.Errf("env %s already specified", key)
+	}
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	(*to)[key] = value
+	return nil
+}

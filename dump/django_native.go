@@ -1,0 +1,164 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/repo"
+)
+
+// nativeSource is what every database's own source can do.
+type nativeSource interface {
+	backup.Overwriter
+	backup.Driller
+	backup.Verifier
+}
+
+// source is the one for the database that the project uses, set up as the project says.
+func (d *Django) source(p djangoProject) (nativeSource, error) {
+	if len(p.Problems) > 0 {
+		return nil, fmt.Errorf("%s: %s", d.Manage, p.Problems[0])
+	}
+	switch p.Vendor {
+	case "sqlite":
+		path := p.Database.Name
+		if path == "" || path == ":memory:" || len(path) > 5 && path[:5] == "file:" {
+			return nil, fmt.Errorf("database %s of %s is no file but %q: the engine native cannot dump it", d.alias(), d.Manage, path)
+		}
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(d.Manage), path)
+		}
+		return &SQLite{Path: path, path: filepath.Clean(path)}, nil
+	case "postgresql":
+		dsn, err := p.Database.postgres()
+		return &Postgres{dsn: dsn}, err
+	case "mysql":
+		dsn, err := p.Database.mysql()
+		return &MySQL{dsn: dsn}, err
+	}
+	return nil, fmt.Errorf("database %s of %s is of %s: only PostgreSQL, MariaDB, MySQL and SQLite have a dump of their own here; use dumpdata",
+		d.alias(), d.Manage, p.Vendor)
+}
+
+// inner asks the project which source dumps its database.
+func (d *Django) inner(ctx context.Context, t *backup.Task) (nativeSource, error) {
+	project, err := d.project(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return d.source(project)
+}
+
+// postgres is the connection string for what Django hands to psycopg.
+func (db djangoDatabase) postgres() (string, error) {
+	words := map[string]string{}
+	for word, value := range map[string]any{"dbname": db.Name, "user": db.User, "password": db.Password, "host": db.Host, "port": db.Port} {
+		if text := fmt.Sprint(value); value != nil && text != "" {
+			words[word] = text
+		}
+	}
+	for word, value := range db.Options {
+		switch value.(type) {
+		case string, float64, bool:
+			if slices.Contains(sharedWords, word) || slices.Contains(programWords, word) {
+				words[word] = fmt.Sprint(value)
+			}
+		}
+	}
+	dsn := joinKeywords(words)
+	_, err := parseDSN(dsn)
+	return dsn, err
+}
+
+// mysql is the address for what Django hands to mysqlclient.
+func (db djangoDatabase) mysql() (string, error) {
+	u := url.URL{Scheme: "mysql", User: url.UserPassword(db.User, db.Password), Path: "/" + db.Name}
+	query := url.Values{}
+	host := db.Host
+	if len(host) > 0 && host[0] == '/' {
+		query.Set("socket", host)
+		host = ""
+	}
+	if port := fmt.Sprint(db.Port); host != "" && db.Port != nil && port != "" {
+		u.Host = net.JoinHostPort(host, port)
+	} else {
+		u.Host = host
+	}
+	if file, ok := db.Options["read_default_file"]; ok {
+		return "", fmt.Errorf("DATABASES takes its settings from the option file %v, which is not read here: use a source mysql", file)
+	}
+	text := func(value any) string { s, _ := value.(string); return s }
+	if socket := text(db.Options["unix_socket"]); socket != "" {
+		query.Set("socket", socket)
+	}
+	if mode := text(db.Options["ssl_mode"]); mode != "" {
+		query.Set("ssl_mode", mode)
+	}
+	if tls, ok := db.Options["ssl"].(map[string]any); ok {
+		for _, word := range []string{"ca", "cert", "key"} {
+			if path := text(tls[word]); path != "" {
+				query.Set("ssl_"+word, path)
+			}
+		}
+	}
+	u.RawQuery = query.Encode()
+	_, err := parseMyDSN(u.String())
+	return u.String(), err
+}
+
+// mediaOf is the source of MEDIA_ROOT.
+func (d *Django) mediaOf(p djangoProject) (*Files, error) {
+	if p.Media == "" {
+		return nil, fmt.Errorf("media: %s has no MEDIA_ROOT", d.Manage)
+	}
+	folder := p.Media
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(filepath.Dir(d.Manage), folder)
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return nil, fmt.Errorf("media: %w", err)
+	}
+	return &Files{Folder: folder, folder: filepath.Clean(folder), skip: d.skip}, nil
+}
+
+// SkipPaths leaves out these absolute paths of MEDIA_ROOT; see Files.
+func (d *Django) SkipPaths(paths []string) { d.skip = paths }
+
+// DumpFolder saves MEDIA_ROOT.
+func (d *Django) DumpFolder(ctx context.Context, p backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
+	project, err := d.project(ctx, t)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	media, err := d.mediaOf(project)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	return media.DumpFolder(ctx, p, dir, t)
+}
+
+// Root gives the metadata of MEDIA_ROOT.
+func (d *Django) Root(p backup.Part) (repo.Node, error) {
+	project, err := d.project(context.Background(), nil)
+	if err != nil {
+		return repo.Node{}, err
+	}
+	media, err := d.mediaOf(project)
+	if err != nil {
+		return repo.Node{}, err
+	}
+	return media.Root(p)
+}
+
+var (
+	_ backup.FolderSource = (*Django)(nil)
+	_ nativeSource        = (*SQLite)(nil)
+	_ nativeSource        = (*Postgres)(nil)
+	_ nativeSource        = (*MySQL)(nil)
+)

@@ -1,0 +1,366 @@
+package dump
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+)
+
+// A Django project with an app of its own, users, and files that people sent.
+var djangoFiles = map[string]string{
+	"manage.py": `
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
+execute_from_command_line(sys.argv)
+`,
+	"site_settings.py": `
+import json, os, sys
+SECRET_KEY = os.environ["SITE_SECRET"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "shop", "bare"]
+DATABASES = {"default": json.loads(os.environ.get("SITE_DB", '{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}'))}
+MEDIA_ROOT = "media"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+NOISE = os.environ.get("SITE_NOISE")
+if NOISE:
+    print(NOISE)
+`,
+	"bare/__init__.py": "",
+	"shop/__init__.py": "",
+	"shop/models.py": `
+from django.contrib.auth.models import User
+from django.db import models
+
+class Visible(models.Manager):
+    def get_queryset(self):
+        return super().get_queryset().filter(hidden=False)
+
+class Tag(models.Model):
+    name = models.CharField(max_length=40, unique=True)
+
+class Product(models.Model):
+    name = models.CharField(max_length=40)
+    price = models.DecimalField(max_digits=8, decimal_places=2)
+    hidden = models.BooleanField(default=False)
+    tags = models.ManyToManyField(Tag)
+    objects = Visible()
+
+class Sale(models.Model):
+    product = models.ForeignKey(Product, on_delete=models.CASCADE)
+    buyer = models.ForeignKey(User, on_delete=models.PROTECT)
+    at = models.DateTimeField()
+`,
+	"fill.py": `
+from datetime import datetime, timezone
+from django.contrib.auth.models import User
+from shop.models import *
+u = User.objects.create_user("alice", password="x")
+tags = [Tag.objects.create(name="tag %d ü\n[" % i) for i in range(3)]
+for i in range(60):
+    p = Product(name="product %d" % i, price=i, hidden=i % 5 == 0); p.save(); p.tags.set(tags[:i % 3])
+    Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, tzinfo=timezone.utc))
+`,
+	"media/a.txt": "a file",
+}
+
+const djangoSecret = "canary-of-the-site"
+
+type djangoSite struct {
+	t      testing.TB
+	python string
+	dir    string
+	env    []string
+}
+
+func newDjangoSite(t testing.TB) *djangoSite {
+	t.Helper()
+	s := &djangoSite{t: t, python: realtest.Django(t), dir: t.TempDir(), env: []string{"SITE_SECRET=" + djangoSecret}}
+	for name, text := range djangoFiles {
+		path := filepath.Join(s.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func (s *djangoSite) fill() *djangoSite {
+	s.t.Helper()
+	s.manage("migrate", "--run-syncdb", "-v0")
+	s.manage("shell", "-c", djangoFiles["fill.py"])
+	return s
+}
+
+func (s *djangoSite) manage(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command(s.python, append([]string{"manage.py"}, args...)...)
+	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), s.env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("manage.py %s: %v\n%s", args[0], err, out)
+	}
+	return string(out)
+}
+
+// state is everything that the project holds.
+func (s *djangoSite) state() string { return s.manage("dumpdata", "--all") }
+
+func (s *djangoSite) source(words string) *Django {
+	s.t.Helper()
+	if !strings.Contains(words, "python") {
+		words += "\npython " + s.python
+	}
+	text := "django " + filepath.Join(s.dir, "manage.py") + " {" + "\n env SITE_SECRET {env.DJANGO_TEST_SECRET}\n" + words + "\n}"
+	s.t.(*testing.T).Setenv("DJANGO_TEST_SECRET", djangoSecret)
+	return configured(s.t, &Django{Env: extra(s.env)}, text)
+}
+
+func extra(env []string) map[string]string {
+	more := map[string]string{}
+	for _, kv := range env[1:] {
+		key, value, _ := strings.Cut(kv, "=")
+		more[key] = value
+	}
+	return more
+}
+
+func TestDjango(t *testing.T) {
+	s := newDjangoSite(t).fill()
+	t.Run("formats", func(t *testing.T) { testDjangoFormats(t, s.in(t)) })
+	t.Run("drill", func(t *testing.T) { testDjangoDrill(t, s.in(t)) })
+	t.Run("native", func(t *testing.T) { testDjangoNative(t, s.in(t)) })
+	t.Run("failures", func(t *testing.T) { testDjangoFails(t, s.in(t)) })
+	t.Run("another user", func(t *testing.T) { testDjangoUser(t, s.in(t)) })
+}
+
+// in is the site for another test.
+func (s *djangoSite) in(t *testing.T) *djangoSite {
+	other := *s
+	other.t = t
+	return &other
+}
+
+func testDjangoFormats(t *testing.T, s *djangoSite) {
+	was := s.state()
+	for _, words := range []string{"format jsonl", "format xml\nindent 0", "format yaml", ""} {
+		d := s.source(words)
+		stored, dump := dumped(t, d)
+		if rows := stored.Facts.Rows; rows["shop.product"] != 60 || rows["shop.sale"] != 60 || rows["shop.tag"] != 3 || rows["auth.user"] != 1 {
+			t.Errorf("%s: %v", words, rows)
+		}
+		if words == "" {
+			s.manage("shell", "-c", "from shop.models import *; Sale.objects.filter(id__gt=10).delete(); Tag.objects.create(name='newer'); Product.objects.all()[3].tags.clear()")
+			if err := d.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+			t.Fatalf("%s: %v", words, err)
+		}
+	}
+	if got := s.state(); got != was {
+		t.Errorf("the project holds\n%.500s\nwant\n%.500s", got, was)
+	}
+}
+
+func testDjangoDrill(t *testing.T, s *djangoSite) {
+	was := s.state()
+	d := s.source("apps auth shop\nnatural_keys")
+	stored, dump := dumped(t, d)
+	if stored.Facts.Source != "apps auth, shop of "+d.Manage || !strings.HasPrefix(stored.Facts.Engine, "Django ") {
+		t.Errorf("facts = %+v", stored.Facts)
+	}
+	facts, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), backup.Scratch{Dir: t.TempDir()}, dumptest.Task(t))
+	if err != nil || facts.Rows["shop.sale"] != 60 || facts.Rows["shop.product"] != 60 {
+		t.Errorf("%+v, %v", facts, err)
+	}
+	for name, bad := range map[string][]byte{
+		"half":                 dump[:len(dump)/2],
+		"of another project":   bytes.ReplaceAll(dump, []byte("shop.sale"), []byte("shop.rent")),
+		"refers to what isn't": bytes.ReplaceAll(dump, []byte(`"product": 7,`), []byte(`"product": 7777,`)),
+	} {
+		if _, err := d.Drill(t.Context(), stored, bytes.NewReader(bad), backup.Scratch{Dir: t.TempDir()}, dumptest.Task(t)); err == nil {
+			t.Errorf("a fixture that is %s can be restored", name)
+		}
+		if err := d.Overwrite(t.Context(), stored, bytes.NewReader(bad), backup.Over{}, dumptest.Task(t)); err == nil {
+			t.Errorf("a fixture that is %s was restored", name)
+		}
+	}
+	if s.state() != was {
+		t.Error("the project is not as it was")
+	}
+	place := filepath.Join(t.TempDir(), "new.sqlite3")
+	if err := d.Restore(t.Context(), stored.Part, bytes.NewReader(dump), place, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Restore(t.Context(), stored.Part, bytes.NewReader(dump), place, dumptest.Task(t)); err == nil {
+		t.Error("something that exists was restored over")
+	}
+	if left, _ := filepath.Glob(filepath.Dir(place) + "/.*"); len(left) > 0 {
+		t.Error(left)
+	}
+}
+
+func testDjangoNative(t *testing.T, s *djangoSite) {
+	d := s.source("engine native\nmedia")
+	parts, err := d.Parts(t.Context(), "site")
+	if err != nil || len(parts) != 2 || parts[0].Name != "site.sqlite3" || parts[1].Name != "site-media" || !parts[1].Folder {
+		t.Fatalf("%v, %v", parts, err)
+	}
+	was := s.state()
+	stored, dump := dumped(t, d)
+	if stored.Facts.Source != filepath.Join(s.dir, "db.sqlite3") && !strings.Contains(stored.Facts.Source, "db.sqlite3") {
+		t.Errorf("facts = %+v", stored.Facts)
+	}
+	s.manage("flush", "--no-input")
+	if err := d.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s.state() != was {
+		t.Error("the project is not as it was")
+	}
+	root, err := d.Root(parts[1])
+	if err != nil || root.Name != "media" {
+		t.Errorf("%+v, %v", root, err)
+	}
+	if _, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), backup.Scratch{Dir: t.TempDir()}, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	for _, diagnosis := range d.Examine(t.Context(), dumptest.Task(t)) {
+		if diagnosis.Level == backup.LevelError {
+			t.Error(diagnosis.Text)
+		}
+	}
+}
+
+func testDjangoFails(t *testing.T, s *djangoSite) {
+	for _, tc := range []struct{ words, want string }{
+		{"apps nothing", "No installed app with label 'nothing'"},
+		{"apps bare", "app 'bare' has no models"},
+		{"apps shop.nothing", "shop"},
+		{"database other", "there is no database 'other' in DATABASES"},
+		{"env SITE_NOISE hello", "prints something else into the fixture, and nothing could load that: \"hello"},
+		{"settings no.such.settings", "ended with status 1"},
+		{"python /no/python", "is not there"},
+		{"env SITE_DB nonsense", "ended with status 1"},
+		{"user nobody-that-is-here", "unknown user"},
+	} {
+		d := s.source(tc.words)
+		_, err := d.Dump(t.Context(), firstPartNamed("db.json"), io.Discard, dumptest.Task(t))
+		text := fmt.Sprint(err, backup.OutputOf(err))
+		if err == nil || !strings.Contains(text, tc.want) || strings.Contains(text, djangoSecret) {
+			t.Errorf("%s: %v, want %q", tc.words, text, tc.want)
+		}
+	}
+	other := s.source("")
+	other.Manage = filepath.Join(t.TempDir(), "manage.py")
+	if _, err := other.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "cannot find manage.py") {
+		t.Error(err)
+	}
+	if err := os.WriteFile(other.Manage, []byte("print('hello')"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "manage.py of a Django project") {
+		t.Error(err)
+	}
+	if err := os.WriteFile(other.Manage, []byte("import time\ntime.sleep(60)"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := other.Dump(ctx, backup.Part{}, io.Discard, dumptest.Task(t)); err == nil {
+		t.Error("no error")
+	}
+	if left := realtest.Leftovers(other.Manage); len(left) > 0 {
+		t.Error(left)
+	}
+}
+
+func firstPartNamed(name string) backup.Part { return backup.Part{Name: name} }
+
+// Another user runs the project, and what it writes is that one's.
+func testDjangoUser(t *testing.T, s *djangoSite) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	for dir := s.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := s.source("user nobody")
+	stored, dump := dumped(t, d)
+	dir := filepath.Join(filepath.Dir(s.dir), "scratch")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), backup.Scratch{Dir: dir}, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	p, err := d.program("shell", "--command=import os; print('I am', os.getuid())")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := p.run(t.Context(), dumptest.Task(t), nil, &b); err != nil || strings.Contains(b.String(), "I am 0") {
+		t.Errorf("%s, %v", b.String(), err)
+	}
+}
+
+func TestReadFixture(t *testing.T) {
+	for _, tc := range []struct{ format, text, want string }{
+		{"json", "[]", "map[]"},
+		{"json", " \n[{\"model\": \"a.b\", \"pk\": 1}, {\"model\": \"a.b\", \"fields\": {\"x\": \"]\"}}]\n ", "map[a.b:2]"},
+		{"json", "", "cut off"},
+		{"json", "[{\"model\": \"a.b\"", "cut off"},
+		{"json", "[{\"model\": \"a.b\"},", "cut off"},
+		{"json", "Hello\n[]", "Hello"},
+		{"json", "[]\nBye", "Bye"},
+		{"json", "[{\"model\": \"a.b\"}, Oops {\"model\": \"a.b\"}]", "Oops"},
+		{"json", "[{\"pk\": 1}]", "does not say its model"},
+		{"json", "[1]", "something else"},
+		{"jsonl", "", "map[]"},
+		{"jsonl", "{\"model\": \"a.b\"}\n{\"model\": \"a.c\"}\n", "map[a.b:1 a.c:1]"},
+		{"jsonl", "{\"model\": \"a.b\"}\n{\"model\":", "cut off"},
+		{"jsonl", "{\"model\": \"a.b\"}\nOops\n", "Oops"},
+		{"xml", "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<django-objects version=\"1.0\"><object model=\"a.b\" pk=\"1\"><field>x</field></object></django-objects>", "map[a.b:1]"},
+		{"xml", "<django-objects><object model=\"a.b\">", "cut off"},
+		{"xml", "", "cut off"},
+		{"xml", "Hello <django-objects/>", "Hello"},
+		{"yaml", "[]\n", "map[]"},
+		{"yaml", "- model: a.b\n  pk: 1\n  fields: {x: 'a\n\n      b'}\n- model: a.b\n", "map[a.b:2]"},
+		{"yaml", "Hello\n- model: a.b\n", "Hello"},
+	} {
+		rows, err := readFixture(tc.format, strings.NewReader(tc.text))
+		if got := fmt.Sprint(rows, err); !strings.Contains(got, tc.want) {
+			t.Errorf("%s %q: %s, want %s", tc.format, tc.text, got, tc.want)
+		}
+	}
+}
+
+func FuzzReadFixture(f *testing.F) {
+	f.Add("json", []byte(`[{"model": "a.b"}]`))
+	f.Add("xml", []byte(`<django-objects><object model="a.b"/></django-objects>`))
+	f.Add("yaml", []byte("- model: a.b\n"))
+	f.Fuzz(func(t *testing.T, format string, text []byte) {
+		_, _ = readFixture(format, bytes.NewReader(text))
+	})
+}
