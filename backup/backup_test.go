@@ -25,7 +25,7 @@ func TestBackup(t *testing.T) {
 	if run.Started.IsZero() || run.Ended.Before(run.Started) || run.Progress.Bytes == 0 || run.Progress.Stored == 0 || run.Step != "" {
 		t.Errorf("%+v", run)
 	}
-	if !strings.Contains(logOf(run), "dumped db.sql") {
+	if !strings.Contains(logOf(run), "part dumped part=db.sql source=db bytes=") {
 		t.Errorf("log:\n%s", logOf(run))
 	}
 

@@ -148,7 +148,7 @@ func (s *Service) check(by string, q CheckRequest, slot time.Time) (Run, error) 
 		return checkRun{repositoryRun{r, v}, part, q.AcceptFewer}.do(ctx)
 	})
 	if err == nil {
-		s.audit(by, "check asked for", "repository", v.name, "read_data", run.ReadData, "subset", run.Subset, "accept_fewer", q.AcceptFewer, "run", run.ID)
+		s.audit(by, "check asked for", "repository", v.name, "read_data", run.ReadData, "read_data_subset", run.Subset, "accept_fewer", q.AcceptFewer, "run", run.ID)
 	}
 	return run, err
 }

@@ -89,7 +89,7 @@ func (s *Service) send(name string, n Notification, taken func()) {
 	c := s.courier(name)
 	if c.look().Waiting >= mostWaiting {
 		c.note(func(x *NotifierStatus) { x.Lost++ })
-		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "id", n.ID)
+		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "job", n.Job, "run", n.Run)
 		return
 	}
 	c.note(func(x *NotifierStatus) { x.Waiting++ })
@@ -133,7 +133,7 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 			log.Error("notification given up", "attempts", try+1, "error", err)
 			return false
 		}
-		log.Warn("notification not taken; it is tried again", "in", retryAfter[try], "error", err)
+		log.Warn("notification not taken; it is tried again", "wait", retryAfter[try], "error", err)
 		s.pause(retryAfter[try])
 	}
 }

@@ -70,9 +70,9 @@ func (b *backupRun) dump(ctx context.Context, p sourcePart) (err error) {
 		return err
 	}
 	for _, note := range m.Notes {
-		b.log.Warn(p.Name + ": " + note)
+		b.log.Warn(note, "part", p.Name)
 	}
-	b.log.Info("dumped "+p.Name, "bytes", m.Size, "checked", m.Checked)
+	b.log.Info("part dumped", "part", p.Name, "source", p.source.Name, "bytes", m.Size, "checked", m.Checked)
 	b.manifest.Parts = append(b.manifest.Parts, m)
 	return nil
 }

@@ -353,7 +353,7 @@ func TestWatchOthers(t *testing.T) {
 		runCheck(t, e, false)
 		alarmed(true)
 		accepted := e.Wait(t, must(e.Check(t.Context(), "tester", backup.CheckRequest{AcceptFewer: true}))(t).ID)
-		if !strings.Contains(logOf(accepted), "WARN accepted by tester") {
+		if !strings.Contains(logOf(accepted), "WARN alarm accepted by=tester") {
 			t.Error(logOf(accepted))
 		}
 		alarmed(false)

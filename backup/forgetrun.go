@@ -111,7 +111,7 @@ func (f forgetRun) removed(gone []repo.Snapshot, why func(repo.Snapshot) []strin
 		}
 		list = append(list, RemovedSnapshot{s.ID.String(), s.Time, jobOf(s), why(s)})
 		if !f.run.DryRun {
-			f.log.Info("snapshot deleted", "snapshot", s.ID.Short(), "time", minute(s.Time), "job", jobOf(s))
+			f.log.Info("snapshot deleted", "snapshot", s.ID.Short(), "made", minute(s.Time), "path", "/"+jobOf(s))
 		}
 	}
 	f.update(func(run *Run) { run.Removed = list })

@@ -139,7 +139,7 @@ func (d *deadJournal) clean(log *slog.Logger, location string, remove func([]rep
 	d.endGroups(log)
 	ids := d.left.locksAt(location)
 	if len(ids) > 0 && remove != nil {
-		log.Info("removing the locks of an own process that is dead", "repository", location, "pid", d.owner.PID,
+		log.Info("removing the locks of an own process that is dead", "location", location, "pid", d.owner.PID,
 			"locks", len(ids))
 		if err := remove(ids); err != nil {
 			return fmt.Errorf("remove the locks of the dead process %d: %w", d.owner.PID, err)

@@ -52,7 +52,7 @@ func (l *lookout) look(list bool) {
 	log := s.log.logger()
 	defer func() {
 		if p := recover(); p != nil {
-			log.Error("panic in the lookout", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+			log.Error("panic in the lookout", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
 	c, err := s.current()

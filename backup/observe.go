@@ -121,7 +121,7 @@ func (l *line) work(log *slog.Logger) {
 func survive(log *slog.Logger, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+			log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
 	f()

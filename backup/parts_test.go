@@ -112,7 +112,7 @@ func TestNotes(t *testing.T) {
 	if notes := s.Manifest.Parts[0].Notes; len(notes) != 1 || notes[0] != "a note" || s.Manifest.Parts[0].Media != "application/octet-stream" {
 		t.Errorf("%+v", s.Manifest)
 	}
-	if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN a: a note") {
+	if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN a note part=a") {
 		t.Error(logOf(run))
 	}
 }

@@ -43,7 +43,7 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 	if err != nil {
 		return err
 	}
-	x.log.Info("restored "+part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size, "sha256", part.SHA256)
+	x.log.Info("part restored", "part", part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size, "sha256", part.SHA256)
 	return nil
 }
 
@@ -67,7 +67,7 @@ func (x *restoreRun) folderThroughSource(ctx context.Context, node repo.Node, fu
 		return fmt.Errorf("source %s: %w", source.Name, err)
 	}
 	x.done.Store(x.total)
-	x.log.Info("restored "+part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size)
+	x.log.Info("part restored", "part", part.Name, "source", source.Name, "place", x.request.Place, "bytes", part.Size)
 	return nil
 }
 

@@ -204,7 +204,7 @@ func (x *restoreRun) intoFolder(ctx context.Context, node repo.Node) error {
 			return fmt.Errorf("%w; what was restored so far is in %s, and %s there tells that it is not whole", err,
 				x.request.Target, marked)
 		}
-		x.log.Info("restored "+n.Name, "files", done.Files, "folders", done.Folders, "others", done.Others, "bytes", done.Bytes)
+		x.log.Info("restored", "path", n.Name, "files", done.Files, "folders", done.Folders, "others", done.Others, "bytes", done.Bytes)
 	}
 	if x.request.Partial {
 		return x.account(ctx, root, marked)

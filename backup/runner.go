@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // Why a run ended early: the causes of its context.
@@ -79,7 +77,7 @@ func (s *Service) enlist(c *setup, by string, run Run, clash func(Run) bool) (r 
 	run.By, run.State = by, StateQueued
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r = &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run}
-	r.log = slog.New(&runHandler{lines: &r.lines, next: s.log.logger().With("run", run.ID, "job", run.Job).Handler()})
+	r.log = r.bothLogs(r.serverLog(run))
 	s.active[run.ID] = r
 	s.runs.Add(1)
 	return r, Run{}, nil
@@ -189,20 +187,6 @@ func (r *runner) outcome(err error) State {
 	return StateFailed
 }
 
-func (r *runner) tell(run Run) {
-	took := run.Ended.Sub(run.Created).Round(time.Millisecond)
-	switch run.State {
-	case StateOK:
-		r.log.Info(string(run.Kind)+" ended well", "took", took, "summary", run.Summary)
-	case StateSuspect:
-		r.log.Error(string(run.Kind)+" is suspect", "took", took, "error", run.Error)
-	case StateFailed:
-		r.log.Error(string(run.Kind)+" failed", "took", took, "error", run.Error)
-	default:
-		r.log.Warn(string(run.Kind)+" was "+string(run.State), "took", took, "error", run.Error)
-	}
-}
-
 // snapshot is the run as it stands, without its log.
 func (r *runner) snapshot() Run {
 	r.mu.Lock()
@@ -298,41 +282,7 @@ func (r *runner) guard(ctx context.Context, what string, f func() error) error {
 
 func recoverInto(err *error, log *slog.Logger) {
 	if p := recover(); p != nil {
-		log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+		log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		*err = fmt.Errorf("panic: %v", p)
 	}
-}
-
-// The bounds of a run's log.
-const (
-	logLines  = 500
-	logLength = 4 << 10 // bytes of a line
-)
-
-// runLog keeps the last lines of a run.
-type runLog struct {
-	mu    sync.Mutex
-	lines []LogLine
-}
-
-func (l *runLog) add(line LogLine) {
-	if len(line.Text) > logLength {
-		cut := logLength
-		for !utf8.RuneStart(line.Text[cut]) {
-			cut--
-		}
-		line.Text = line.Text[:cut] + " …"
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.lines) == logLines {
-		l.lines = append(l.lines[:0], l.lines[1:]...)
-	}
-	l.lines = append(l.lines, line)
-}
-
-func (l *runLog) all() []LogLine {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.lines)
 }

@@ -100,7 +100,7 @@ func (x *scheduler) pass() (wake time.Time) {
 	now := x.service.now().UTC()
 	defer func() {
 		if p := recover(); p != nil {
-			x.service.log.logger().Error("panic in the scheduler", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+			x.service.log.logger().Error("panic in the scheduler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			wake = now.Add(look)
 		}
 	}()
@@ -139,7 +139,7 @@ func (x *scheduler) start(p plan, slot, now time.Time) time.Time {
 			log.Debug("another member of the cluster makes, or made, this run")
 			return at
 		}
-		log.Debug("a scheduled run waits", "for", run.ID)
+		log.Debug("a scheduled run waits for another", "run", run.ID)
 	case !errors.Is(err, ErrClosed):
 		log.Error("cannot start a scheduled run; trying again", "error", err)
 	}

@@ -88,7 +88,7 @@ func TestEmptyFolder(t *testing.T) {
 			if notes := s.Manifest.Parts[1].Notes; s.Manifest.Outcome != "ok" || !slices.Equal(notes, []string{"the folder holds no file"}) {
 				t.Errorf("%+v", s.Manifest)
 			}
-			if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN media: the folder holds no file") {
+			if run := must(e.Service.Run(t.Context(), s.Run))(t); !strings.Contains(logOf(run), "WARN the folder holds no file part=media") {
 				t.Error(logOf(run))
 			}
 		}

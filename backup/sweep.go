@@ -3,8 +3,6 @@ package backup
 import (
 	"context"
 	"time"
-
-	"github.com/dustin/go-humanize"
 )
 
 // Sweeper is a Storage in which a Put that is killed leaves something behind, which no listing names.
@@ -26,7 +24,7 @@ func (c repositoryRun) sweep(ctx context.Context) {
 	}
 	files, bytes, err := sweeper.Sweep(ctx, time.Now().Add(-sweepAge))
 	if files > 0 {
-		c.log.Info("removed files that killed processes left unfinished", "files", files, "size", humanize.IBytes(uint64(bytes)))
+		c.log.Info("removed files that killed processes left unfinished", "files", files, "bytes", bytes)
 	}
 	if err != nil {
 		c.log.Warn("cannot remove what killed processes left unfinished", "error", err)

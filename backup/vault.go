@@ -238,7 +238,7 @@ func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner, excl
 			return lock, err
 		}
 		if waited == 0 {
-			run.log.Info("waiting for a lock of others", "lock", locked.Error())
+			run.log.Info("waiting for a lock of others", "reason", locked.Error())
 		}
 		run.setStep("waiting: " + locked.Error())
 		if err := sleep(ctx, s.lockPoll); err != nil {

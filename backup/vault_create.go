@@ -84,7 +84,7 @@ func (v *vault) create(ctx context.Context, c *setup) (*repo.Repository, error) 
 		return nil, v.explain(err)
 	}
 	log := v.base.Logger.With("location", v.location)
-	log.Info("repository created", "id", r.Config().ID)
+	log.Info("repository created", "repository_id", r.Config().ID)
 	if generated != "" {
 		log.Warn("its password was generated: save a copy of this file elsewhere, without it no backup can be read; and a "+
 			"repository on the same disk protects against nothing that takes the machine", "file", generated)

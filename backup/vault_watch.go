@@ -71,7 +71,7 @@ func (v *vault) judge(ctx context.Context, run *runner, now *sight, accept bool)
 	}
 	for _, alarm := range now.alarms {
 		if accept {
-			run.log.Warn("accepted by "+run.run.By, "alarm", alarm)
+			run.log.Warn("alarm accepted", "by", run.run.By, "alarm", alarm)
 		} else {
 			run.log.Error(alarm)
 		}

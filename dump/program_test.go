@@ -36,7 +36,7 @@ func TestProgramEndsWell(t *testing.T) {
 	if want := "a b; $(c)\n/\ninput"; err != nil || out.String() != want || n != int64(len(want)) {
 		t.Errorf("out = %q, n = %d, err = %v", out.String(), n, err)
 	}
-	if !strings.Contains(dumptest.Log(task), "sh: said") {
+	if !strings.Contains(dumptest.Log(task), "msg=said program=sh") {
 		t.Errorf("standard error is not logged: %s", dumptest.Log(task))
 	}
 	if dumptest.Started(task) != 1 {

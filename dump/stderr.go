@@ -2,7 +2,6 @@ package dump
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"strings"
 )
@@ -47,9 +46,9 @@ func (s *stderrTail) flush() {
 	s.lines++
 	switch {
 	case s.lines < maxLogLines:
-		s.log.Info(fmt.Sprintf("%s: %s", s.program, text))
+		s.log.Info(text, "program", s.program)
 	case s.lines == maxLogLines:
-		s.log.Warn(s.program + " says more than is logged here")
+		s.log.Warn("the program says more than is logged here", "program", s.program)
 	}
 }
 

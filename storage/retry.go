@@ -156,12 +156,12 @@ func (r *retrying) try(ctx context.Context, what, name string, once func(ctx con
 			InitialInterval: r.first, MaxInterval: r.longest, Multiplier: 2, RandomizationFactor: 0.5}),
 		backoff.WithMaxTries(uint(r.tries)), backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(err error, wait time.Duration) {
-			r.log.Warn("the storage failed, trying again", "operation", what, "file", name, "tries", try,
+			r.log.Warn("the storage failed, trying again", "operation", what, "file", name, "attempts", try,
 				"wait", wait.Round(time.Millisecond), "error", err)
 		}))
 	switch {
 	case err == nil && try > 1:
-		r.log.Info("the storage works again", "operation", what, "file", name, "tries", try)
+		r.log.Info("the storage works again", "operation", what, "file", name, "attempts", try)
 	case err != nil && ctx.Err() != nil && !errors.Is(last, ctx.Err()): // most often while we waited
 		return fmt.Errorf("%w, after %d tries: %w", context.Cause(ctx), try, last)
 	case err != nil && try > 1:

@@ -108,7 +108,7 @@ func TestRetryGivesUp(t *testing.T) {
 			t.Errorf("%d tries in %v", n, took)
 		}
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != f.Count()-1 || !strings.Contains(lines[1], `operation=get file=index/x tries=2`) || !strings.Contains(lines[1], "location=memory") {
+		if len(lines) != f.Count()-1 || !strings.Contains(lines[1], `operation=get file=index/x attempts=2`) || !strings.Contains(lines[1], "location=memory") {
 			t.Errorf("%d tries, log:\n%s", f.Count(), log.String())
 		}
 	})
