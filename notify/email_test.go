@@ -36,7 +36,8 @@ import (
 type post struct {
 	address string
 	caFile  string
-	refuse  error // what it says to each mail
+	refuse  error         // what it says to each mail
+	stall   chan struct{} // if set, nothing more is read of a mail until it is closed
 
 	mu    sync.Mutex
 	mails []letter
@@ -122,6 +123,9 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error { s.from = from; 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error   { s.to = append(s.to, to); return nil }
 
 func (s *session) Data(r io.Reader) error {
+	if s.post.stall != nil {
+		<-s.post.stall
+	}
 	var err error
 	if s.data, err = io.ReadAll(r); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (e *Email) enclose(ctx context.Context, n backup.Notification) enclosure {
 			return out
 		}
 		out.files, out.Attached, out.NotAttached = nil, []string{}, err.Error()
-		out.text = "Not attached: " + out.NotAttached + "\n"
+		out.text = "Not attached: " + out.NotAttached + ".\n"
 	}
 	out.link(ctx, n.Dump)
 	return out

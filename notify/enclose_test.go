@@ -167,6 +167,13 @@ func (c capture) Deliver(_ context.Context, n backup.Notification) error { c <- 
 // backedUp is the notification of a good backup of data, and of a folder.
 func backedUp(t *testing.T, change func(*backup.Config), dump backuptest.DumpFunc) backup.Notification {
 	t.Helper()
+	_, n := backedUpIn(t, change, dump)
+	return n
+}
+
+// backedUpIn is backedUp with where it lies.
+func backedUpIn(t *testing.T, change func(*backup.Config), dump backuptest.DumpFunc) (*backuptest.Env, backup.Notification) {
+	t.Helper()
 	c := make(capture, 1)
 	env := backuptest.New(t, change, func(x *backup.Config) {
 		x.Jobs[0].Sources = append(x.Jobs[0].Sources, backup.NamedSource{Name: "media", Kind: "files", Source: backuptest.Folder{"a/b.txt": "in a folder"}})
@@ -175,7 +182,15 @@ func backedUp(t *testing.T, change func(*backup.Config), dump backuptest.DumpFun
 	})
 	env.DB.Do(dump)
 	env.Backed(t, "shop")
-	return <-c
+	return env, <-c
+}
+
+// dumping is a dump of data.
+func dumping(data string) backuptest.DumpFunc {
+	return func(_ context.Context, w io.Writer, _ *backup.Task) error {
+		_, err := io.WriteString(w, data)
+		return err
+	}
 }
 
 // TestAttachUpTo: the limit is what all files take in the mail, to the byte; beyond it there are links, else the facts alone.
@@ -184,10 +199,7 @@ func TestAttachUpTo(t *testing.T) {
 	const public = "https://backups.example.com/"
 	told := map[string]backup.Notification{}
 	for _, address := range []string{public, ""} {
-		told[address] = backedUp(t, func(c *backup.Config) { c.PublicURL = address }, func(_ context.Context, w io.Writer, _ *backup.Task) error {
-			_, err := io.WriteString(w, noise(100_000))
-			return err
-		})
+		told[address] = backedUp(t, func(c *backup.Config) { c.PublicURL = address }, dumping(noise(100_000)))
 	}
 	p := newPost(t, false, roomy)
 	mailWith := func(limit int64, public string) opened {
@@ -271,5 +283,67 @@ func TestLargeDumpIsNotHeld(t *testing.T) {
 	}
 	if len(got.Attached) != 0 || got.NotAttached != "it is larger than 10 MiB in the mail" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestAttachDamaged: what cannot be read is not attached, nor is a part of it, and the news is told all the same.
+func TestAttachDamaged(t *testing.T) {
+	t.Setenv("SMTP_PASSWORD", canary)
+	env, n := backedUpIn(t, func(*backup.Config) {}, dumping(noise(300_000)))
+	for f, err := range env.Storage.List(t.Context(), "data") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Size < 300_000 {
+			continue
+		}
+		pack, err := env.Storage.Get(t.Context(), f.Name, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pack = bytes.Clone(pack)
+		pack[len(pack)/2] ^= 1
+		if err := env.Storage.Put(t.Context(), f.Name, pack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newPost(t, false, roomy)
+	e := mailTo(p, "off")
+	e.AttachUpTo = 10 << 20
+	if err := provision(t, e).Deliver(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if got := openMail(t, p.mails[0]); len(got.files) != 0 || !strings.Contains(got.text, "is done.") || !strings.Contains(got.text, "Not attached: db.sql: ") {
+		t.Errorf("%d files:\n%s", len(got.files), got.text)
+	}
+}
+
+// TestAttachToServerThatStalls: an attempt ends with its time in the middle of a mail, of which nothing is kept; the next one
+// reads the dump anew.
+func TestAttachToServerThatStalls(t *testing.T) {
+	t.Setenv("SMTP_PASSWORD", canary)
+	data := noise(6 << 20)
+	n := backedUp(t, func(*backup.Config) {}, dumping(data))
+	p := newPost(t, false, roomy)
+	p.stall = make(chan struct{})
+	e := mailTo(p, "off")
+	e.AttachUpTo = 20 << 20
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	start := time.Now()
+	if err := provision(t, e).Deliver(ctx, n); err == nil || time.Since(start) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	close(p.stall)
+	if err := provision(t, e).Deliver(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.mails) != 1 {
+		t.Fatalf("%d mails", len(p.mails))
+	}
+	for name, file := range openMail(t, p.mails[0]).files {
+		if strings.HasSuffix(name, "db.sql") && string(file) != data {
+			t.Errorf("%s: %d bytes", name, len(file))
+		}
 	}
 }
