@@ -60,15 +60,11 @@ func (b *inbox) want(t *testing.T, want string) {
 
 // TestOverdueTold: once, again while it lasts, and when it is over; whatever becomes of the configuration and the process.
 func TestOverdueTold(t *testing.T) {
-	hold := func(m *machine) { // no backup is made any more, and none fails
-		entered, _ := m.DB.Hold("data")
-		_ = entered
-	}
 	inBubble(t, "once, and every day", func(t *testing.T) {
 		m, box := watcher(t, func(c *backup.Config) { c.Jobs[0].Stall = -1 })
 		m.start()
 		m.sleepUntil(dayAt(1, 12, 0))
-		hold(m)
+		m.DB.Hold("data") // no backup is made any more, and none fails
 		m.sleepUntil(dayAt(2, 4, 29))
 		box.want(t, "")
 		m.sleepUntil(dayAt(2, 4, 31))
@@ -168,20 +164,17 @@ func TestOverdueTold(t *testing.T) {
 	})
 	inBubble(t, "a job that never ran", func(t *testing.T) {
 		for _, by := range []func(*backup.Config){
-			func(c *backup.Config) { c.Jobs[0].Schedule = schedule(t, "daily 02:30") },
+			func(c *backup.Config) { c.Jobs[0].Stall, c.Jobs[0].Timeout = -1, 100*time.Hour },
 			func(c *backup.Config) { c.Jobs[0].Schedule, c.Jobs[0].OverdueAfter = backup.Schedule{}, 28*time.Hour },
 		} {
 			m, box := watcher(t, by)
 			from := time.Now()
-			m.Storage = nil
+			m.DB.Hold("data")
 			m.start()
-			m.DB.Fail(errors.New("no such database"))
 			m.sleepUntil(from.Add(40 * time.Hour))
-			if n := box.last(); n.Event != backup.EventOverdue && n.Event != backup.EventFailure {
-				t.Errorf("told of %s", box.events())
-			}
-			if !strings.Contains(box.when(backup.EventOverdue), "overdue") {
-				t.Errorf("told of %s", box.events())
+			n := box.last()
+			if box.events() != "overdue" || !n.LastGood.IsZero() || !strings.Contains(n.Text, "Reason:      there is no good backup\n") {
+				t.Errorf("told of %s: %s", box.events(), n.Text)
 			}
 			m.stop()
 		}
