@@ -1,9 +1,12 @@
 package handler
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -181,4 +184,33 @@ func TestRetentionOnThePage(t *testing.T) {
 	if run := forget("sure=yes&confirm=yes"); run.State != backup.StateOK || len(run.Removed) != 4 {
 		t.Errorf("%+v", run)
 	}
+}
+
+// deaf is a notifier that nobody answers.
+type deaf struct{}
+
+func (deaf) Deliver(context.Context, backup.Notification) error {
+	return errors.New("dial tcp 192.0.2.1:587: <timeout>")
+}
+
+// TestFailingNotifierOnThePage tells on the overview that notifications do not arrive, and only then.
+func TestFailingNotifierOnThePage(t *testing.T) {
+	env := newEnv(t)
+	server := mustSite(t, env.Service, "")
+	needs(t, "none", get(t, "vera", server.URL+"/").body, "!do not arrive")
+	changed := env.Config
+	changed.Jobs = slices.Clone(changed.Jobs)
+	changed.Notifiers = []backup.NamedNotifier{{Name: "ops", Kind: "email", Notifier: deaf{}}}
+	changed.Jobs[0].Notify = []backup.Subscription{{Notifiers: []string{"ops"}, On: []backup.Event{backup.EventSuccess}}}
+	if _, err := env.Attach(changed); err != nil {
+		t.Fatal(err)
+	}
+	needs(t, "not tried yet", get(t, "vera", server.URL+"/").body, "!do not arrive")
+	env.Backed(t, changed.Jobs[0].Name)
+	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(5 * time.Millisecond) {
+		if all, err := env.Notifiers(t.Context()); err != nil || !all[0].FailingSince.IsZero() {
+			break
+		}
+	}
+	needs(t, "failing", get(t, "vera", server.URL+"/").body, "Notifications that do not arrive", "<strong>ops</strong>", "1 notification waiting", "dial tcp 192.0.2.1:587: &lt;timeout&gt;", "last delivered never")
 }
