@@ -57,6 +57,8 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return unmarshalTimezone(d, &j.Timezone)
 	case "jitter":
 		return unmarshalDuration(d, &j.Jitter)
+	case "drill":
+		return unmarshalSchedule(d, &j.Drill)
 	case "overdue_after":
 		return unmarshalDuration(d, &j.OverdueAfter)
 	case "enabled":

@@ -65,7 +65,7 @@ func addCommands(root *cobra.Command) {
 	root.Args = cobra.NoArgs
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(
-		initCommand(), runCommand(), checkCommand(), restoreCommand(),
+		initCommand(), runCommand(), checkCommand(), restoreCommand(), drillCommand(),
 		jobsCommand(), listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(), recoverCommand(),

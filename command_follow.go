@@ -130,6 +130,9 @@ func summary(run backup.Run) string {
 		return fmt.Sprintf("ok, %s read, %s new (%s stored), snapshot %s, %s",
 			size(p.Bytes), size(p.New), size(p.Stored), short(run.Snapshot), took)
 	case backup.KindRestore:
+		if run.Over != nil {
+			return fmt.Sprintf("ok, %s, %s", run.Summary, took)
+		}
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)
 	case backup.KindImport:
 		return fmt.Sprintf("ok, %s, %s", run.Summary, took)

@@ -46,10 +46,10 @@ func (s *session) jobs(ctx context.Context, names []string) ([]backup.JobStatus,
 
 func (s *session) printJobs(jobs []backup.JobStatus) error {
 	var t table
-	t.row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "NEXT RUN", "")
+	t.row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "DRILLED", "NEXT RUN", "")
 	for _, j := range jobs {
 		state, last := lastRun(j.LastRun)
-		t.row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
+		t.row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.Drill.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
 	}
 	return t.write(s.out)
 }
@@ -61,6 +61,10 @@ func standing(j backup.JobStatus) string {
 		return "off"
 	case j.Overdue():
 		return "OVERDUE since " + localTime(j.OverdueSince)
+	case !j.Drill.OverdueSince.IsZero():
+		return "drill OVERDUE since " + localTime(j.Drill.OverdueSince)
+	case j.Drill.LastRun != nil && j.Drill.LastRun.State == backup.StateFailed:
+		return "drill FAILED " + localTime(j.Drill.LastRun.Ended)
 	case j.Running != nil:
 		return string(j.Running.State)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,60 +104,6 @@ read everything), 500MiB (likewise), or 2/10 (the second of ten groups).`,
 	cmd.MarkFlagsMutuallyExclusive("read-data", "read-data-subset")
 	cmd.Flags().BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
 	return cmd
-}
-
-func restoreCommand() *cobra.Command {
-	var q backup.RestoreRequest
-	cmd := &cobra.Command{
-		Use:   "restore <snapshot> [path]",
-		Short: "Restores a snapshot, or a part of it",
-		Long: `Restores a snapshot, or the file or folder at a path in it: with --target as files below a folder, where nothing
-is overwritten; with --into through the source, into a new database or a new file that does not exist yet.
-The snapshot is an ID, the beginning of one, or "latest" (of --job).`,
-		Args: cobra.RangeArgs(1, 2),
-		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			if err := fillRestore(&q, s.repository, args); err != nil {
-				return err
-			}
-			x, err := s.Snapshot(ctx, q.Repository, q.Snapshot, q.Job)
-			if err != nil {
-				return err
-			}
-			q.Snapshot = x.ID // "latest" might be another one when the restore begins
-			s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), localTime(x.Time))
-			run, err := s.Restore(ctx, q)
-			if err != nil {
-				return err
-			}
-			run, err = s.follow(ctx, run)
-			return s.report(run, err)
-		}),
-	}
-	flags := cmd.Flags()
-	flags.StringVarP(&q.Target, "target", "t", "", "Folder to restore files into; made when missing")
-	flags.StringVar(&q.Place, "into", "", "New database, or path of a new file (with a slash in it), to restore a dump into")
-	flags.StringVarP(&q.Job, "job", "j", "", "Job whose latest snapshot is meant")
-	cmd.MarkFlagsOneRequired("target", "into")
-	cmd.MarkFlagsMutuallyExclusive("target", "into")
-	return cmd
-}
-
-// fillRestore makes paths absolute: the server has another working folder. A place without a slash is left alone, it
-// is a database's name.
-func fillRestore(q *backup.RestoreRequest, repository string, args []string) (err error) {
-	q.Repository, q.Snapshot = repository, args[0]
-	if len(args) > 1 {
-		q.Path = args[1]
-	}
-	if q.Target != "" {
-		if q.Target, err = filepath.Abs(q.Target); err != nil {
-			return err
-		}
-	}
-	if strings.Contains(q.Place, "/") {
-		q.Place, err = filepath.Abs(q.Place)
-	}
-	return err
 }
 
 // report prints what came out of a run that is not a backup.

@@ -145,7 +145,7 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		job := backup.Job{
 			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention, ShrinkLimit: j.ShrinkLimit,
 			DownloadFormat: j.DownloadFormat,
-			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Notify: j.Notify,
+			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Drill: j.Drill, Notify: j.Notify,
 		}
 		var err error
 		if job.MailTo, err = resolveAll("mail_to", j.MailTo); err != nil {

@@ -26,6 +26,10 @@ var (
 	overdue      = gauge("overdue", "1 if there was no good backup for longer than the schedule allows, else 0.", jobLabel)
 	nextRun      = gauge("next_run_timestamp_seconds", "When the job runs next by its schedule; 0 if it has none, or is off.", jobLabel)
 	jobSnapshots = gauge("job_snapshots", "Snapshots of the job and this host, as the last run left them that looked.", jobLabel)
+	lastDrilled  = gauge("last_drilled_timestamp_seconds", "When the last good drill of the job ended; 0 if there is none.", jobLabel)
+	lastDrill    = gauge("last_drill_timestamp_seconds", "When the last drill of the job ended, however it did; 0 if there is none.", jobLabel)
+	drillOK      = gauge("last_drill_ok", "1 if the last drill of the job went well, else 0.", jobLabel)
+	drillOverdue = gauge("drill_overdue", "1 if there was no good drill for longer than its schedule allows, else 0.", jobLabel)
 	running      = gauge("running", "1 while a backup goes on or waits for its turn, else 0.", jobLabel)
 	enabled      = gauge("enabled", "0 of a job that is off, else 1.", jobLabel)
 )
@@ -57,6 +61,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		lastSuccess, lastAttempt, lastOK, lastDuration, lastRead, lastNew, lastStored, badInARow, overdue, nextRun, jobSnapshots, running, enabled,
+		lastDrilled, lastDrill, drillOK, drillOverdue,
 		snapshots, packBytes, alarms, lastCheck, checkOK, lastPrune, pruneOK,
 		failing, waiting, healthy,
 	} {
@@ -108,6 +113,9 @@ func (set setter) job(j backup.JobStatus) {
 	set(badInARow, float64(j.Bad), j.Name)
 	set(overdue, truth(j.Overdue()), j.Name)
 	set(nextRun, seconds(j.NextRun), j.Name)
+	set(lastDrilled, seconds(j.Drill.LastGood), j.Name)
+	set(drillOverdue, truth(!j.Drill.OverdueSince.IsZero()), j.Name)
+	set.ended(lastDrill, drillOK, j.Drill.LastRun, j.Name)
 	if j.Snapshots != nil {
 		set(jobSnapshots, float64(*j.Snapshots), j.Name)
 	}

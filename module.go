@@ -127,6 +127,10 @@ type Job struct {
 	// much as it likes, as long as it does not become empty. Default: "50%", for parts of 1 MiB and more.
 	ShrinkLimit string `json:"shrink_limit,omitempty"`
 
+	// When the newest good snapshot is tried out: restored into a scratch place, checked, and removed there again. Default:
+	// only by hand.
+	Drill backup.Schedule `json:"drill,omitzero"`
+
 	// Which snapshots of the job stay. Default: all.
 	Retention *backup.Retention `json:"retention,omitempty"`
 

@@ -145,6 +145,7 @@ func (b *backupRun) openFolder() (err error) {
 	b.manifest = Manifest{
 		Format: manifestFormat, Job: b.job.Name, Run: b.run.ID, Host: b.setup.Host, Started: b.start.UTC(),
 		Outcome: string(StateOK), Chunker: repo.ChunkerVersion, Versions: maps.Clone(b.setup.Versions),
+		Drilled: drilled(b.service.allRuns(), b.job.Name),
 	}
 	folder := b.node(b.job.Name)
 	folder.Mode = fs.ModeDir | 0o755

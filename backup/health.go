@@ -25,8 +25,12 @@ func (s *Service) Health(ctx context.Context) Health {
 	runs, now := s.allRuns(), s.now()
 	h := diagnose(c, runs, now)
 	for _, j := range c.Jobs {
-		if status := s.jobStatus(c, j, runs); status.Overdue() && !neverRun(runs, j.Name) {
+		status := s.jobStatus(c, j, runs)
+		if status.Overdue() && !neverRun(runs, j.Name) {
 			h.Reasons = append(h.Reasons, status.overdueReason(now))
+		}
+		if reason := status.Drill.complaint(j.Name, now); reason != "" && !j.Off {
+			h.Reasons = append(h.Reasons, reason)
 		}
 	}
 	h.Reasons = append(h.Reasons, neglected(c, runs, now)...)

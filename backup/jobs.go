@@ -23,6 +23,8 @@ type JobStatus struct {
 	// Snapshots is how many there are of it, of this host, as the last run that looked left them; nil when none has looked.
 	Snapshots *int `json:"snapshots,omitempty"`
 
+	Drill Drilling `json:"drill,omitzero"`
+
 	Retention *Retention `json:"retention,omitempty"`
 
 	Schedule     Schedule  `json:"schedule,omitzero"`
@@ -96,6 +98,7 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 		status.Snapshots = &n
 	}
 	s.planJob(c, j, runs, good, &status)
+	status.Drill = s.drilling(c, j, runs)
 	return status
 }
 

@@ -121,7 +121,7 @@ func (s *Service) forMail(c *setup, n Notification) Notification {
 	for _, j := range c.concerned(n) {
 		n.MailTo = append(n.MailTo, without(j.MailTo, n.MailTo)...)
 	}
-	if n.Snapshot != "" {
+	if n.Snapshot != "" && n.Event != EventDrill {
 		n.Dump = &Dump{Format: c.downloadFormat(n.Job), service: s, snapshot: n.Snapshot, where: n.Repository, job: n.Job}
 	}
 	return n

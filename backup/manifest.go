@@ -24,6 +24,7 @@ type Manifest struct {
 	Chunker  string            `json:"chunker"`          // version of the chunker: "gear-1"
 	Versions map[string]string `json:"versions"`
 	Parts    []ManifestPart    `json:"parts"`
+	Drilled  *Drilled          `json:"drilled,omitempty"`  // the newest drill of the job that went well before it
 	Imported *Imported         `json:"imported,omitempty"` // of a dump that was there before, made by others
 }
 

@@ -35,6 +35,9 @@ func (c *setup) link(page, name string) string {
 }
 
 func title(n Notification) string {
+	if n.Event == EventDrill {
+		return fmt.Sprintf("drill of %s on %s FAILED", n.Job, n.Host)
+	}
 	what := fmt.Sprintf("backup of %s on %s ", n.Job, n.Host)
 	switch n.Event {
 	case EventStart:
@@ -79,6 +82,8 @@ func (n Notification) text(zone *time.Location) string {
 	}
 	if n.Snapshot != "" {
 		line("Snapshot", n.Snapshot[:min(8, len(n.Snapshot))])
+	}
+	if n.Snapshot != "" && n.Event != EventDrill {
 		line("Size", fmt.Sprintf("%s read, %s new", humanize.IBytes(uint64(n.Read)), humanize.IBytes(uint64(n.New))))
 	}
 	if n.said && n.Output == "" {
@@ -117,6 +122,9 @@ func (f *facts) at(t time.Time) string {
 func (n Notification) advice() string {
 	again := fmt.Sprintf("Then back up again: caddy backup run %s", n.Job)
 	switch {
+	case n.Event == EventDrill:
+		return "A backup that does not come back is none. Put right what the reason says, or make another, and try that out:\n" +
+			"caddy backup run " + n.Job + " && caddy backup drill " + n.Job
 	case n.Event == EventSuspect:
 		return "The snapshot was made, but less is in it than in the last good one. Look whether the source is whole: is a disk not\nmounted, is it the right database?\n" +
 			again + "\nIf all is as it should be: caddy backup accept " + n.Snapshot[:min(8, len(n.Snapshot))] + " --repository " + shellWord(n.Repository)

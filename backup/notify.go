@@ -16,16 +16,17 @@ const (
 	EventSuccess   Event = "success"
 	EventFailure   Event = "failure" // failed, or interrupted
 	EventSuspect   Event = "suspect"
-	EventOverdue   Event = "overdue"   // no good backup for longer than there may be
-	EventRecovered Event = "recovered" // a success after a bad one, or after overdue; or the end of damage
-	EventDamage    Event = "damage"    // of the repository that the job writes to: what a check or the watch found
+	EventOverdue   Event = "overdue"      // no good backup for longer than there may be
+	EventRecovered Event = "recovered"    // a success after a bad one, or after overdue; or the end of damage
+	EventDrill     Event = "drill_failed" // the newest good snapshot was tried out, and would not come back as it was
+	EventDamage    Event = "damage"       // of the repository that the job writes to: what a check or the watch found
 )
 
 // Events are all events.
-var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDamage}
+var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventDamage}
 
 // DefaultEvents are those that a job without a word on it tells.
-var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDamage}
+var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventDamage}
 
 // Notifier brings notifications to people. Its methods may be called at once.
 type Notifier interface {
@@ -92,6 +93,8 @@ type Notification struct {
 // events of an ending, the one that says most first: whoever wants several of them is told of the first only.
 func (e Ending) events() []Event {
 	switch {
+	case e.Run.Kind == KindDrill && e.Run.State == StateFailed:
+		return []Event{EventDrill}
 	case e.Run.Kind != KindBackup:
 		return nil
 	case e.Recovered():

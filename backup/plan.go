@@ -54,7 +54,7 @@ const (
 	byRetention = "retention"
 )
 
-// plan is what a schedule asks for: the backup of a job, the check or the prune of a repository.
+// plan is what a schedule asks for: the backup or the drill of a job, the check or the prune of a repository.
 type plan struct {
 	kind     Kind
 	name     string // of the job, or of the repository
@@ -71,8 +71,10 @@ func (c *setup) plans() (plans []plan) {
 		return nil
 	}
 	for _, j := range c.Jobs {
-		if p := c.backupPlan(j); !p.schedule.IsZero() && !j.Off {
-			plans = append(plans, p)
+		for _, p := range []plan{c.backupPlan(j), c.drillPlan(j)} {
+			if !p.schedule.IsZero() && !j.Off {
+				plans = append(plans, p)
+			}
 		}
 	}
 	for _, r := range c.Repositories {
@@ -122,7 +124,7 @@ func (p plan) times() string { return p.schedule.String() + " " + p.zone.String(
 // runFor reports whether a run was started for a slot of the plan.
 func (p plan) runFor(r Run) bool {
 	of := r.Repository
-	if p.kind == KindBackup {
+	if p.kind == KindBackup || p.kind == KindDrill {
 		of = r.Job
 	}
 	return r.Kind == p.kind && of == p.name && !r.Scheduled.IsZero()

@@ -37,6 +37,8 @@ type Run struct {
 	DryRun     bool              `json:"dry_run,omitempty"`          // nothing was changed
 	Removed    []RemovedSnapshot `json:"removed,omitempty"`          // of a forget
 	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune
+	Drill      []Evidence        `json:"drill,omitempty"`            // of a drill: what it found out, by part
+	Chosen     bool              `json:"chosen,omitempty"`           // of a drill: of a snapshot that a person chose; it says nothing of the job
 	Over       []string          `json:"over,omitempty"`             // of a restore: the live ones that it replaces
 	Confirm    string            `json:"confirm,omitempty"`          // of these: what must be typed to confirm
 	Safety     string            `json:"safety,omitempty"`           // of these: ID of the snapshot of what they were before
@@ -85,11 +87,12 @@ const (
 	KindPrune   Kind = "prune"
 	KindRepair  Kind = "repair"
 	KindImport  Kind = "import"
+	KindDrill   Kind = "drill"
 	KindKeys    Kind = "keys" // a password added, removed or changed
 )
 
 // Kinds are all kinds of runs.
-var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindAccept, KindPrune, KindRepair, KindImport, KindKeys}
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindAccept, KindPrune, KindRepair, KindImport, KindDrill, KindKeys}
 
 // State is where a run stands.
 type State string

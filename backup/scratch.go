@@ -3,6 +3,10 @@ package backup
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -49,4 +53,63 @@ func (s *Service) abandoned(name string) bool {
 		}
 	}
 	return s.now().Sub(at) > scratchAge // of another machine, or long forgotten
+}
+
+// scratchRoot is the folder in which the folders of drills are.
+func scratchRoot(dataDir string) string {
+	if dataDir == "" {
+		return filepath.Join(os.TempDir(), ScratchPrefix+"files")
+	}
+	return filepath.Join(dataDir, "drills")
+}
+
+// ScratchFolder is where drills restore files to: what no backup takes in.
+func ScratchFolder(dataDir string) string { return scratchRoot(dataDir) }
+
+// newScratch makes a scratch place for a run.
+func newScratch(root, run string) (Scratch, error) {
+	at := Scratch{Name: scratchName(run)}
+	at.Dir = filepath.Join(root, at.Name)
+	err := os.MkdirAll(root, 0o700)
+	if err == nil {
+		err = os.Mkdir(at.Dir, 0o700)
+	}
+	if err != nil {
+		return Scratch{}, fmt.Errorf("make a folder for the drill: %w", err)
+	}
+	return at, nil
+}
+
+// removeScratch removes the folder of a scratch place, also one with folders in it that may not be written to.
+func removeScratch(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("the drill's folder %s is left behind: %w", dir, err)
+	}
+	return nil
+}
+
+// sweepScratch removes the folders that killed drills left behind.
+func (s *Service) sweepScratch(dataDir string) {
+	root := scratchRoot(dataDir)
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !s.abandoned(e.Name()) {
+			continue
+		}
+		if err := removeScratch(filepath.Join(root, e.Name())); err != nil {
+			s.log.logger().Warn("cannot clean up behind a drill that was killed", "error", err)
+		}
+	}
 }

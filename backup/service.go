@@ -125,6 +125,9 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.stack = append(s.stack, next)
 	s.rewire()
 	s.schedule(next)
+	if !s.closed {
+		s.runs.Go(func() { s.sweepScratch(next.DataDir) })
+	}
 	s.lookOut(next)
 	if !s.closed {
 		for _, run := range died {

@@ -35,6 +35,8 @@ func (a *API) routes() []route {
 		{get, "/jobs/{job}", Viewer, a.job},
 		{post, "/jobs/{job}/run", Operator, a.backup},
 		{post, "/jobs/{job}/import", Root, a.importFiles},
+		{post, "/jobs/{job}/drill", Admin, a.drill},
+		{post, "/jobs/{job}/restore", Root, a.restoreFile},
 		{get, "/jobs/{job}/retention", Viewer, a.retention},
 		{post, "/jobs/{job}/forget", Admin, a.forget},
 		{get, "/runs", Viewer, a.runs},

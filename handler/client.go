@@ -51,6 +51,15 @@ func (c *Client) Backup(ctx context.Context, job string) (out backup.Run, err er
 	return out, err
 }
 
+// Drill starts a drill of a job. On backup.ErrConflict the run is the one that is in the way.
+func (c *Client) Drill(ctx context.Context, q backup.DrillRequest) (out backup.Run, err error) {
+	err = c.post(ctx, join("jobs", q.Job, "drill"), q, &out)
+	if e, ok := errors.AsType[*Error](err); ok && e.Run != nil {
+		out = *e.Run
+	}
+	return out, err
+}
+
 // Import starts an import of files of the server.
 func (c *Client) Import(ctx context.Context, q backup.ImportRequest) (out backup.Run, err error) {
 	err = c.post(ctx, join("jobs", q.Job, "import"), q, &out)
@@ -69,6 +78,12 @@ func (c *Client) Check(ctx context.Context, q backup.CheckRequest) (out backup.R
 // Restore starts a restore.
 func (c *Client) Restore(ctx context.Context, q backup.RestoreRequest) (out backup.Run, err error) {
 	err = c.post(ctx, join("snapshots", q.Snapshot, "restore"), q, &out)
+	return out, err
+}
+
+// RestoreFile starts a restore of a dump that is a file of the server.
+func (c *Client) RestoreFile(ctx context.Context, q backup.FileRestore) (out backup.Run, err error) {
+	err = c.post(ctx, join("jobs", q.Job, "restore"), q, &out)
 	return out, err
 }
 

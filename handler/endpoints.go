@@ -115,7 +115,7 @@ func (a *API) restore(c *call) error {
 	}
 	q.Snapshot = id
 	run, err := c.service.Restore(c.r.Context(), c.by(), q)
-	return c.answerAs(http.StatusAccepted, presentRun(run), err)
+	return c.answerAs(http.StatusAccepted, presentRun(run), withRun(err, run))
 }
 
 // confine holds a restore to RestoreRoot. The target is a folder directly in it, and not deeper: what stands directly in
@@ -123,6 +123,9 @@ func (a *API) restore(c *call) error {
 // restore brought along can lead the next one out of the root. One that somebody else put there is refused.
 func (a *API) confine(q *backup.RestoreRequest) error {
 	if a.Unlimited {
+		return nil
+	}
+	if q.Overwrite && q.Place == "" && q.Target == "" { // what the source dumps, whatever that is: no place is named
 		return nil
 	}
 	if q.Place != "" {

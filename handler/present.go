@@ -71,6 +71,8 @@ func presentJob(j backup.JobStatus) backup.JobStatus {
 	j.Sources = array(j.Sources)
 	j.Running = pointed(j.Running, presentRun)
 	j.LastRun = pointed(j.LastRun, presentRun)
+	j.Drill.Running, j.Drill.LastRun = pointed(j.Drill.Running, presentRun), pointed(j.Drill.LastRun, presentRun)
+	toUTC(&j.Drill.LastGood, &j.Drill.Next, &j.Drill.OverdueSince)
 	toUTC(&j.LastGood, &j.NextRun, &j.OverdueSince)
 	return j
 }
