@@ -2,6 +2,7 @@ package caddybackup
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,13 +47,23 @@ func (s *session) jobs(ctx context.Context, names []string) ([]backup.JobStatus,
 
 func (s *session) printJobs(jobs []backup.JobStatus) error {
 	var t table
-	t.row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "DRILLED", "NEXT RUN", "")
+	row := func(job, schedule, last, state, good, drilled, next, note string) {
+		cells := []string{job, schedule, last, state, good, drilled, next, note}
+		if !slices.ContainsFunc(jobs, drills) {
+			cells = slices.Delete(cells, 5, 6)
+		}
+		t.row(cells...)
+	}
+	row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "DRILLED", "NEXT RUN", "")
 	for _, j := range jobs {
 		state, last := lastRun(j.LastRun)
-		t.row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.Drill.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
+		row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.Drill.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
 	}
 	return t.write(s.out)
 }
+
+// drills reports whether backups of the job are tried out, or ever were.
+func drills(j backup.JobStatus) bool { return !j.Drill.Schedule.IsZero() || j.Drill.LastRun != nil }
 
 // standing is what a person should know of a job beside its last run.
 func standing(j backup.JobStatus) string {

@@ -100,9 +100,9 @@ func (x *drillRun) judge(failed []error) error {
 			restored++
 		}
 	}
-	text := fmt.Sprintf("%s of snapshot %s restored and checked", were(restored, "part"), x.snapshot.ID.Short())
+	text := fmt.Sprintf("snapshot %s: %s restored and checked", x.snapshot.ID.Short(), plural(restored, "part"))
 	if read := len(x.evidence) - restored; read > 0 {
-		text += fmt.Sprintf(", %s only read to the end", were(read, "part"))
+		text += fmt.Sprintf(", %s only read to the end", plural(read, "part"))
 	}
 	x.update(func(run *Run) { run.Summary = text + ": " + humanize.IBytes(uint64(x.total)) })
 	if len(failed) == 0 {

@@ -38,7 +38,7 @@ func TestDrill(t *testing.T) {
 	if run.Snapshot != x.snapshot.ID || len(run.Drill) != 2 {
 		t.Fatalf("%+v", run)
 	}
-	for i, want := range []string{"rows of 1 table as dumped", "3 files restored, read back"} {
+	for i, want := range []string{"rows of 1 table as dumped", "files restored and read back: 3"} {
 		if e := run.Drill[i]; !e.Restored || !strings.Contains(e.Checked, want) || e.Error != "" {
 			t.Errorf("%+v, want %s", e, want)
 		}
@@ -169,7 +169,7 @@ func TestDrillReads(t *testing.T) {
 	if e := run.Drill[0]; e.Restored || !strings.Contains(e.Checked, "every byte verified; not restored: a source of kind sqlite") {
 		t.Errorf("%+v", e)
 	}
-	if !strings.Contains(run.Summary, "1 part was only read to the end") {
+	if !strings.Contains(run.Summary, "1 part only read to the end") {
 		t.Error(run.Summary)
 	}
 }

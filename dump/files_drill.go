@@ -34,7 +34,7 @@ func drillFolder(ctx context.Context, s backup.Stored, r *repo.Repository, folde
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	return backup.Facts{Checked: fmt.Sprintf("%d files restored, read back, and as they were", files), Notes: done.Notes}, nil
+	return backup.Facts{Checked: fmt.Sprintf("files restored and read back: %d, all as they were", files), Notes: done.Notes}, nil
 }
 
 // compareFolder reads everything that was restored back from the disk, and counts the files.

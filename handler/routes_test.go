@@ -17,6 +17,8 @@ var (
 		"GET /jobs/{job}":                     Viewer,
 		"POST /jobs/{job}/run":                Operator,
 		"POST /jobs/{job}/import":             Root,
+		"POST /jobs/{job}/drill":              Admin,
+		"POST /jobs/{job}/restore":            Root,
 		"GET /runs":                           Viewer,
 		"GET /runs/{id}":                      Viewer,
 		"GET /runs/{id}/events":               Viewer,
