@@ -54,6 +54,7 @@ func (a *API) routes() []route {
 		{post, "/snapshots/{id}/unkeep", Operator, a.keep(false)},
 		{post, "/snapshots/{id}/accept", Admin, a.accept},
 		{post, "/snapshots/{id}/mail", Admin, a.mail},
+		{post, "/snapshots/{id}/link", Operator, a.link},
 		{post, "/snapshots/delete", Admin, a.deleteSnapshots},
 		{get, "/repositories", Viewer, a.repositories},
 		{post, "/repositories/{name}/init", Admin, a.initRepository},

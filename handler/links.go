@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-backup/caddy-backup/archive"
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
@@ -98,4 +100,24 @@ func (l *signedLinks) fail(c *call, err error) {
 	h.Set("Referrer-Policy", "no-referrer")
 	c.w.WriteHeader(status)
 	fmt.Fprintln(c.w, text)
+}
+
+// link makes a signed link to a file or folder of a snapshot.
+func (a *API) link(c *call) error {
+	var q backup.LinkRequest
+	if err := c.decode(&q); err != nil {
+		return err
+	}
+	q.Repository, q.Job = cmp.Or(q.Repository, c.query("repository")), cmp.Or(q.Job, c.query("job"))
+	id, err := c.snapshotID(q.Repository, q.Job)
+	if err != nil {
+		return err
+	}
+	format, err := archive.Parse(q.Format)
+	if err != nil {
+		return err
+	}
+	q.Snapshot, q.Format = id, string(format)
+	made, err := c.service.MakeLink(c.r.Context(), c.by(), q)
+	return c.answerAs(http.StatusCreated, made, err)
 }

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -227,4 +228,38 @@ func FuzzLink(f *testing.F) {
 			t.Errorf("%q is taken for %+v", query, l)
 		}
 	})
+}
+
+// TestMakeLink: who may download may pass that on, for ten minutes.
+func TestMakeLink(t *testing.T) {
+	env, snap, _ := linked(t)
+	h, _, err := provision(t, env.Service, `{"admins": ["anna"], "operators": ["otto"], "viewers": ["vera"]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(site(h, ""))
+	defer server.Close()
+	at := server.URL + "/api/snapshots/" + snap.ID[:12] + "/link"
+	for body, format := range map[string]string{`{"path": "db.sql"}`: "raw", `{"path": "/shop/db.sql", "format": "gz"}`: "gz", `{"path": "media", "format": "tar.gz"}`: "tar.gz"} {
+		a := as(t, "otto", "POST", at, body)
+		var made backup.MadeLink
+		if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != 201 || !strings.Contains(made.URL, "/links/"+snap.StableID+"/shop/") ||
+			time.Until(made.Expires).Round(time.Minute) != 10*time.Minute {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+			continue
+		}
+		if got := get(t, "", made.URL); got.status != 200 || len(got.body) == 0 || !strings.Contains(made.URL, "format="+format) {
+			t.Errorf("%s: %d", made.URL, got.status)
+		}
+	}
+	for body, status := range map[string]int{`{"path": "nosuch"}`: 404, `{"path": "media"}`: 400, `{"path": "db.sql", "format": "zip"}`: 400, `{"path": "db.sql", "format": "rar"}`: 400} {
+		if a := as(t, "otto", "POST", at, body); a.status != status {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	private := newEnv(t)
+	other := private.Backed(t, "shop")
+	if a := as(t, "otto", "POST", mustSite(t, private.Service, "").URL+"/api/snapshots/"+other.ID+"/link", `{"path": "db.sql"}`); a.status != 400 || !strings.Contains(a.body, "public_url") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 }

@@ -41,6 +41,7 @@ var (
 		"POST /snapshots/{id}/unkeep":     Operator,
 		"POST /snapshots/{id}/accept":     Admin,
 		"POST /snapshots/{id}/mail":       Admin,
+		"POST /snapshots/{id}/link":       Operator,
 		"POST /snapshots/delete":          Admin,
 		"POST /repositories/{name}/prune": Admin,
 
