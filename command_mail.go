@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,12 +13,14 @@ import (
 
 func mailCommand() *cobra.Command {
 	var q backup.MailRequest
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:   "mail <snapshot>",
 		Short: "Mails a snapshot once more",
 		Long: `Sends the mail about a snapshot once more, as a new one would be told: with the dump attached, or with links to it, or
 with the facts alone, as the notifier is configured. The snapshot is an ID, the beginning of one, or "latest" (of
---job). A mail that is not taken is tried again: GET notifiers of the API tells what becomes of it.`,
+--job). The server tries again what is not taken: GET notifiers of the API tells what becomes of it. With --standalone
+there is one attempt.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
 			q.Repository = s.repository
@@ -29,6 +32,11 @@ with the facts alone, as the notifier is configured. The snapshot is an ID, the 
 			report, err := s.Mail(ctx, q)
 			if err != nil {
 				return err
+			}
+			if alone, _ := cmd.Flags().GetBool("standalone"); alone {
+				if err := s.awaitMails(ctx, report); err != nil {
+					return err
+				}
 			}
 			if s.json {
 				return s.printJSON(report)
@@ -42,6 +50,33 @@ with the facts alone, as the notifier is configured. The snapshot is an ID, the 
 	cmd.Flags().StringVar(&q.To, "to", "", "Notifier of the kind email (default: those of the job, or the only one)")
 	addJobFlag(cmd, &q.Job)
 	return cmd
+}
+
+// awaitMails waits until the mails are taken. Without a server nobody tries again later.
+func (s *session) awaitMails(ctx context.Context, report backup.MailReport) error {
+	for _, m := range report.Mails {
+		for waiting := true; waiting; {
+			all, err := s.Notifiers(ctx)
+			if err != nil {
+				return err
+			}
+			for _, n := range all {
+				switch {
+				case n.Name != m.Notifier:
+				case n.Error != "":
+					return fmt.Errorf("notifier %s did not take the mail: %s", n.Name, n.Error)
+				default:
+					waiting = n.Waiting > 0
+				}
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
 }
 
 // brings says what a mail will bring of the dump.

@@ -142,9 +142,6 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 func (s *Service) notifier(name string, n Notification) (Notifier, Notification) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.stack) > 0 {
-		s.lastSetup = s.stack[len(s.stack)-1]
-	}
 	if s.lastSetup == nil {
 		return nil, n
 	}

@@ -76,3 +76,18 @@ func TestMailAgainRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestLastMail: what is on its way when the configuration goes, and the Service with it, still knows its notifier.
+func TestLastMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mail postman
+		e := backuptest.New(t, with(backup.NamedNotifier{Name: "ops", Kind: "email", Notifier: &mail}))
+		e.Backed(t, "shop")
+		must(e.Mail(t.Context(), "anna", backup.MailRequest{Snapshot: "latest"}))(t)
+		e.Detach()
+		synctest.Wait()
+		if mail.events() != "mail" {
+			t.Errorf("mailed %q", mail.events())
+		}
+	})
+}

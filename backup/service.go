@@ -154,6 +154,7 @@ func (s *Service) rewire() {
 		return
 	}
 	current := s.stack[len(s.stack)-1]
+	s.lastSetup = current
 	s.log.set(current.Logger)
 	s.history.use(current.Store, current.Host, current.home)
 	wanted := map[string]bool{}
