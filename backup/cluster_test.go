@@ -36,6 +36,8 @@ type cluster struct {
 	together bool                 // they begin with slots in the same moment
 	mustDump time.Duration        // at least so long a dump takes
 
+	briefly sync.Mutex // the locks under which nothing takes time
+
 	mu      sync.Mutex
 	dumping map[string]*member // by job
 	told    map[string]int     // how often whom was told of the end of a run
@@ -181,12 +183,15 @@ func (m *member) runs() []backup.Run {
 	return runs
 }
 
-// deadly is the Store as a member sees it. It takes its time, so that members come between each other.
+// deadly is the Store as a member sees it. Where runs are claimed it takes its time, so that members come between each
+// other. All else takes none: it is done under mutexes, and while somebody waits for one the clock of a bubble stands still.
 type deadly struct{ *member }
 
-func (d deadly) do(f func() error) error {
-	d.pause()
-	defer d.pause()
+func (d deadly) do(key string, f func() error) error {
+	if strings.HasPrefix(key, "backup/runs/") || strings.HasPrefix(key, "backup/leases/") {
+		d.pause()
+		defer d.pause()
+	}
 	if err := d.alive(); err != nil {
 		return err
 	}
@@ -202,25 +207,34 @@ func (d deadly) pause() {
 }
 
 func (d deadly) Store(ctx context.Context, key string, value []byte) error {
-	return d.do(func() error { return d.cluster.store.Store(ctx, key, value) })
+	return d.do(key, func() error { return d.cluster.store.Store(ctx, key, value) })
 }
 
 func (d deadly) Load(ctx context.Context, key string) (value []byte, err error) {
-	err = d.do(func() error { value, err = d.cluster.store.Load(ctx, key); return err })
+	err = d.do(key, func() error { value, err = d.cluster.store.Load(ctx, key); return err })
 	return value, err
 }
 
 func (d deadly) Delete(ctx context.Context, key string) error {
-	return d.do(func() error { return d.cluster.store.Delete(ctx, key) })
+	return d.do(key, func() error { return d.cluster.store.Delete(ctx, key) })
 }
 
 func (d deadly) List(ctx context.Context, prefix string, recursive bool) (keys []string, err error) {
-	err = d.do(func() error { keys, err = d.cluster.store.List(ctx, prefix, recursive); return err })
+	err = d.do(prefix+"/", func() error { keys, err = d.cluster.store.List(ctx, prefix, recursive); return err })
 	return keys, err
 }
 
+// brief reports whether what is done under a lock takes no time.
+func brief(lock string) bool {
+	return !strings.Contains(lock, "-shop-server-") && !strings.Contains(lock, "-end-")
+}
+
 func (d deadly) Lock(ctx context.Context, name string) error {
-	err := d.do(func() error { return d.cluster.store.Lock(ctx, name) })
+	if brief(name) {
+		d.cluster.briefly.Lock()
+		return nil
+	}
+	err := d.do(name, func() error { return d.cluster.store.Lock(ctx, name) })
 	if err == nil {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -230,12 +244,16 @@ func (d deadly) Lock(ctx context.Context, name string) error {
 }
 
 func (d deadly) Unlock(ctx context.Context, name string) error {
+	if brief(name) {
+		d.cluster.briefly.Unlock()
+		return nil
+	}
 	d.mu.Lock()
 	if !d.dead {
 		delete(d.locks, name)
 	}
 	d.mu.Unlock()
-	return d.do(func() error { return d.cluster.store.Unlock(ctx, name) })
+	return d.do(name, func() error { return d.cluster.store.Unlock(ctx, name) })
 }
 
 // deadlyStorage is the repository's storage as a member sees it.

@@ -54,7 +54,7 @@ type lease struct {
 
 // takeLease writes down a run that is about to begin: the lease first, so that nobody finds the run without.
 func (r *runner) takeLease() error {
-	if err := r.renew(); err != nil {
+	if err := r.renew(r.ctx); err != nil {
 		return err
 	}
 	return r.service.history.save(r.snapshot(), r.service.journal.id())
@@ -72,8 +72,8 @@ func (r *runner) withdraw() {
 }
 
 // renew writes the lease.
-func (r *runner) renew() error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+func (r *runner) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	now, run := r.service.now(), r.snapshot()
 	data, err := json.Marshal(pulse{now.UTC(), run.Step, run.Progress, r.locks()})
@@ -107,32 +107,33 @@ func (r *runner) hold() (release func()) {
 	if !r.setup.Cluster {
 		return func() {}
 	}
-	done, ended := make(chan struct{}), make(chan struct{})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
 			timer := r.service.newTimer(beat)
 			select {
 			case <-timer.C:
-				r.beat()
-			case <-done:
+				r.beat(ctx)
+			case <-ctx.Done():
 				timer.Stop()
 				return
 			}
 		}
 	}()
 	return func() {
-		close(done)
+		stop()
 		<-ended
 		r.dropLease()
 	}
 }
 
-func (r *runner) beat() {
-	if r.lost() {
+func (r *runner) beat(ctx context.Context) {
+	if r.lost(ctx) {
 		return
 	}
-	if err := r.renew(); err != nil {
+	if err := r.renew(ctx); err != nil && ctx.Err() == nil {
 		r.log.Warn("cannot renew the lease of this run; the other members will take it for dead", "error", err)
 	}
 }
@@ -146,13 +147,13 @@ func (r *runner) ours() bool {
 	r.lease.mu.Lock()
 	age := r.service.now().Round(0).Sub(r.lease.renewed)
 	r.lease.mu.Unlock()
-	return age >= 0 && age < assured || !r.lost()
+	return age >= 0 && age < assured || !r.lost(context.Background())
 }
 
 // lost looks whether another member has written down the end of this run.
-func (r *runner) lost() bool {
+func (r *runner) lost(ctx context.Context) bool {
 	h := r.service.history
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	rec, err := loadRecord(ctx, h.usedStore(), h.newRecord(r.snapshot(), "").key)
 	if err != nil || !rec.State.Done() {

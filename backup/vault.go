@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math/rand/v2"
 	"os/user"
 	"sync"
 	"sync/atomic"
@@ -200,7 +201,7 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 		return nil, nil, v.explain(err)
 	}
 	if run.setup.Cluster {
-		_ = run.renew() // the others must know of the lock; what is wrong the next beat tells
+		_ = run.renew(ctx) // the others must know of the lock; what is wrong the next beat tells
 	}
 	return lock, func() {
 		if err := lock.Unlock(); err != nil {
@@ -241,7 +242,7 @@ func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner, excl
 			run.log.Info("waiting for a lock of others", "reason", locked.Error())
 		}
 		run.setStep("waiting: " + locked.Error())
-		if err := sleep(ctx, s.lockPoll); err != nil {
+		if err := sleep(ctx, s.lockPoll+rand.N(s.lockPoll/2+1)); err != nil { // two that wait must not meet each time
 			return nil, fmt.Errorf("%w, waiting: %w", err, locked)
 		}
 	}
