@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -36,3 +37,8 @@ func (s *Service) SetLockWait(d time.Duration) { s.lockWait = d }
 
 // Unstaggered has the members of a cluster begin with each slot in the same moment.
 func (s *Service) Unstaggered() { s.maxStagger = 0 }
+
+// SkewClock makes the Service's clock wrong by so many nanoseconds, which may change at any time; it comes before Attach.
+func (s *Service) SkewClock(by *atomic.Int64) {
+	s.now = func() time.Time { return time.Now().Add(time.Duration(by.Load())) }
+}

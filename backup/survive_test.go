@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -17,6 +19,7 @@ import (
 type chronicle struct {
 	*machine
 	random *rand.Rand
+	skew   atomic.Int64         // of the clock
 	good   map[string]time.Time // by stable ID: when it was made
 	doubt  map[string]bool      // suspect, by stable ID
 	pinned map[string]bool
@@ -73,7 +76,7 @@ func (l *chronicle) step() {
 			delete(l.pinned, id)
 		}
 	case 7:
-		l.SetClock(time.Duration(l.random.IntN(2)) * 60 * time.Hour) // fast by days, or right again
+		l.skew.Store(l.random.Int64N(2) * int64(60*time.Hour)) // fast by days, or right again
 	default:
 		l.DB.Set(fmt.Sprintf("dump of %v", time.Now()))
 	}
@@ -137,7 +140,10 @@ func TestNewestGoodSurvives(t *testing.T) {
 			l.machine = newMachine(t, func(c *backup.Config) {
 				c.Jobs[0].Schedule, c.Jobs[0].Retention = backup.Schedule{}, l.anyPolicy()
 			})
-			l.start()
+			l.on = append(l.on, span{from: time.Now()})
+			l.Service = backup.New()
+			l.SkewClock(&l.skew)
+			l.attach()
 			removed := 0
 			for i := range 40 {
 				l.step()
@@ -159,17 +165,14 @@ func TestNewestGoodSurvives(t *testing.T) {
 func TestFutureIsQuarantined(t *testing.T) {
 	for _, ahead := range []time.Duration{10 * time.Minute, 30 * 24 * time.Hour} {
 		inBubble(t, ahead.String(), func(t *testing.T) {
-			m := newMachine(t, func(c *backup.Config) {
-				c.Jobs[0].Schedule, c.Jobs[0].Retention = backup.Schedule{}, &backup.Retention{Last: 1, LimitCount: 1, Manual: true}
-			})
-			m.start()
-			first := m.Backed(t, "shop")
-			m.sleep(time.Hour)
-			second := m.Backed(t, "shop")
-			m.SetClock(ahead)
-			future := m.Backed(t, "shop")
-			m.SetClock(0)
-			report := must(m.Retention(t.Context(), "shop"))(t)
+			e := backuptest.New(t, keeping(backup.Retention{Last: 1, LimitCount: 1}))
+			first := e.Backed(t, "shop")
+			time.Sleep(time.Hour)
+			second := e.Backed(t, "shop")
+			e.SetClock(ahead)
+			future := e.Backed(t, "shop")
+			e.SetClock(0)
+			report := must(e.Retention(t.Context(), "shop"))(t)
 			for i, want := range []struct {
 				id, why string
 				kept    bool
@@ -182,11 +185,11 @@ func TestFutureIsQuarantined(t *testing.T) {
 				if !strings.Contains(report.Refused, "correct the clock") {
 					t.Errorf("refused: %q", report.Refused)
 				}
-				requireRefused(t, m.Env, forget(t, m.Env, backup.ForgetRequest{AcceptFewer: true, Confirm: true}), "correct the clock")
+				requireRefused(t, e, forget(t, e, backup.ForgetRequest{AcceptFewer: true, Confirm: true}), "correct the clock")
 				return
 			}
-			requireState(t, forget(t, m.Env, backup.ForgetRequest{}), backup.StateOK, "1 snapshot was removed, 2 kept")
-			if _, err := m.Snapshot(t.Context(), "", first.ID, ""); !errors.Is(err, repo.ErrNotFound) {
+			requireState(t, forget(t, e, backup.ForgetRequest{}), backup.StateOK, "1 snapshot was removed, 2 kept")
+			if _, err := e.Snapshot(t.Context(), "", first.ID, ""); !errors.Is(err, repo.ErrNotFound) {
 				t.Error(err)
 			}
 		})
