@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		transfer(path)
 	case "lock":
 		lock(path)
+	case "overwriteSQLite":
+		overwriteFromInput(path)
+	case "overwriteFolder":
+		overwriteFolder(path)
 	case "idle":
 		idle(path)
 	case "dump":
