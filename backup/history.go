@@ -19,6 +19,7 @@ import (
 // shows as interrupted at the next start. What the Store cannot do is logged; it never changes what became of a run.
 type history struct {
 	log *liveLog
+	now func() time.Time
 
 	mu      sync.Mutex
 	store   Store
@@ -48,8 +49,8 @@ const (
 	storeTimeout = 10 * time.Second
 )
 
-func newHistory(log *liveLog) *history {
-	return &history{log: log, store: noStore{}, known: map[string]*record{}, refreshing: make(turns, 1)}
+func newHistory(log *liveLog, now func() time.Time) *history {
+	return &history{log: log, now: now, store: noStore{}, known: map[string]*record{}, refreshing: make(turns, 1)}
 }
 
 // use makes further records go to a store. home is where the journal lies, in a cluster.
@@ -145,7 +146,7 @@ func (h *history) interrupt(store Store, rec *record, reason string) bool {
 		rec.Left = h.inherit(store, rec)
 	}
 	rec.State, rec.Step, rec.Owner, rec.Home = StateInterrupted, "", "", ""
-	rec.Error, rec.Ended = reason+rec.aftermath(), time.Now().UTC()
+	rec.Error, rec.Ended = reason+rec.aftermath(), h.now().UTC()
 	return h.write(store, rec) == nil
 }
 
@@ -222,7 +223,7 @@ func (h *history) list() []Run {
 		runs[i] = rec.Run
 		runs[i].Log = nil
 	}
-	sortRuns(runs)
+	sortRuns(runs, h.now())
 	return runs
 }
 
@@ -300,9 +301,16 @@ func (h *history) delete(key, failed, id string) {
 	}
 }
 
-// sortRuns puts the newest first.
-func sortRuns(runs []Run) {
+// sortRuns puts the newest first, and last those that a clock that was wrong has dated far ahead of now: else they would be
+// for as long what says how things are.
+func sortRuns(runs []Run, now time.Time) {
+	ahead := func(r Run) int {
+		if r.Created.After(now.Add(farAhead)) {
+			return 1
+		}
+		return 0
+	}
 	slices.SortFunc(runs, func(a, b Run) int {
-		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(b.ID, a.ID))
+		return cmp.Or(ahead(a)-ahead(b), b.Created.Compare(a.Created), strings.Compare(b.ID, a.ID))
 	})
 }

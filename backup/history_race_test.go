@@ -9,7 +9,7 @@ import (
 
 // TestRunsThatEndAtOnce: two runs that end together both forget the same old ones.
 func TestRunsThatEndAtOnce(t *testing.T) {
-	h := newHistory(&liveLog{})
+	h := newHistory(&liveLog{}, time.Now)
 	h.journal = newJournal("", nil)
 	start := time.Now().Add(-time.Hour)
 	run := func(job string, i int) Run {

@@ -45,7 +45,7 @@ func (m mapStore) List(_ context.Context, prefix string, _ bool) ([]string, erro
 
 func newTestHistory(t *testing.T, store Store, j *journal) *history {
 	t.Helper()
-	h := newHistory(&liveLog{})
+	h := newHistory(&liveLog{}, time.Now)
 	h.use(store, "web1", "")
 	h.load(t.Context(), store, "web1", "", j)
 	return h
@@ -184,7 +184,7 @@ func TestHistoryUnsaved(t *testing.T) {
 
 func TestHistoryKeys(t *testing.T) {
 	store := mapStore{}
-	h := newHistory(&liveLog{})
+	h := newHistory(&liveLog{}, time.Now)
 	h.use(store, "../we ird/hôst", "")
 	h.add(endedRun(0, "shop", StateOK))
 	for key := range maps.Keys(store) {

@@ -165,7 +165,7 @@ func (s *Service) allRuns() []Run {
 	for i := range runs {
 		runs[i].Output = ""
 	}
-	sortRuns(runs)
+	sortRuns(runs, s.now())
 	return runs
 }
 

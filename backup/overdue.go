@@ -14,7 +14,7 @@ const overdueGrace = 2 * time.Hour
 func (p plan) deadline(good *Run, since time.Time, overdueAfter time.Duration) time.Time {
 	from, ended, took := since, since, time.Duration(0)
 	if good != nil {
-		from, ended, took = good.Created, good.Ended, max(good.Ended.Sub(good.Created), 0)
+		from, ended, took = good.Created, good.Ended, good.took()
 		if !good.Scheduled.IsZero() {
 			from = good.Scheduled
 		}
@@ -64,8 +64,24 @@ func (s *Service) planJob(c *setup, j Job, runs []Run, good *Run, status *JobSta
 	}
 }
 
+// longestTook is what a backup can have taken at most, with its time in the queue, as far as deadlines go: what seems to be
+// more are two clocks, before and after it was set.
+const longestTook = 7 * oneDay
+
+// took is how long a run took, with its time in the queue.
+func (r *Run) took() time.Duration {
+	took := r.Ended.Sub(r.Created)
+	if took < 0 || took > longestTook {
+		return 0
+	}
+	return took
+}
+
 // deadline is until when a job must be good again; good is its last good backup. The zero time when nothing says so.
 func (s *Service) deadline(c *setup, j Job, good *Run, now time.Time) time.Time {
+	if good != nil && good.Ended.After(now.Add(farAhead)) { // by a clock that was wrong: nobody knows when it was
+		good = nil
+	}
 	p, since := c.backupPlan(j), time.Time{}
 	if x := s.automatic(); x != nil && c.Automatic {
 		since = x.since(p, now)

@@ -69,7 +69,7 @@ func (s *Service) enlist(c *setup, by string, run Run, clash func(Run) bool) (r 
 			return nil, going, fmt.Errorf("%w: %s is going on already", ErrConflict, r.title)
 		}
 	}
-	run.Created = s.now().UTC()
+	run.Created = s.now().UTC().Round(0) // by the clock on the wall, as it is after a restart
 	run.ID = s.newRunID(run.Created)
 	if c.Cluster { // others may make one at the same time
 		run.ID, run.Member = fmt.Sprintf("%s-%x", run.ID, randomBytes(4)), memberName()

@@ -18,9 +18,9 @@ type scheduler struct {
 	wake    chan struct{} // the configuration changed, or a run ended
 	ctx     context.Context
 	stop    context.CancelFunc
-	began   time.Time
 
 	mu    sync.Mutex
+	began time.Time
 	key   string // of the marks
 	marks []mark
 	saved bool
@@ -42,7 +42,7 @@ func (s *Service) schedule(c *setup) {
 	if !c.Automatic || s.closed {
 		return
 	}
-	x := &scheduler{service: s, wake: make(chan struct{}, 1), began: s.now()}
+	x := &scheduler{service: s, wake: make(chan struct{}, 1), began: s.now().Round(0)}
 	x.ctx, x.stop = context.WithCancel(context.Background())
 	s.scheduler = x
 	s.runs.Go(x.run)
@@ -72,13 +72,16 @@ func (x *scheduler) run() {
 	}
 }
 
-// await waits until a time by the clock on the wall, or until it is woken.
+// await waits until a time by the clock on the wall, or until it is woken, or that clock is set back: then the time is one
+// of a clock that was wrong.
 func (x *scheduler) await(until time.Time) {
+	var before time.Time
 	for x.ctx.Err() == nil {
-		now := x.service.now()
-		if !until.IsZero() && !now.Before(until) {
+		now := x.service.now().Round(0)
+		if !until.IsZero() && !now.Before(until) || now.Before(before) {
 			return
 		}
+		before = now
 		wait := look
 		if !until.IsZero() {
 			wait = min(wait, until.Sub(now))
@@ -97,7 +100,7 @@ func (x *scheduler) await(until time.Time) {
 
 // pass starts what is due and returns when the next may be; the zero time: not before something changes.
 func (x *scheduler) pass() (wake time.Time) {
-	now := x.service.now().UTC()
+	now := x.service.now().UTC().Round(0)
 	defer func() {
 		if p := recover(); p != nil {
 			x.service.log.logger().Error("panic in the scheduler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -152,10 +155,20 @@ func (x *scheduler) next(p plan, runs []Run, now time.Time) (slot, at time.Time)
 	since := sinceOf(x.marks, p, now)
 	x.mu.Unlock()
 	slot, at = p.next(runs, since, now)
-	if settled := x.began.Add(settling); at.Before(settled) {
+	if settled := x.beganBy(now).Add(settling); at.Before(settled) {
 		at = settled
 	}
 	return slot, at
+}
+
+// beganBy is when the process began: not after now, should the clock have been set back since.
+func (x *scheduler) beganBy(now time.Time) time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now.Before(x.began) {
+		x.began = now.Round(0)
+	}
+	return x.began
 }
 
 // note keeps since when each plan has its schedule. When what was kept cannot be read, the last slot in the history says it.

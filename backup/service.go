@@ -63,12 +63,11 @@ func New() *Service {
 	log := &liveLog{}
 	lastCall, callLast := context.WithCancel(context.Background())
 	delivery, endDelivery := context.WithCancel(context.Background())
-	return &Service{
+	s := &Service{
 		couriers: map[string]*courier{},
 		lastCall: lastCall,
 		callLast: callLast,
 		delivery: delivery, endDelivery: endDelivery,
-		history:  newHistory(log),
 		ledger:   ledger{turn: make(turns, 1)},
 		log:      log,
 		vaults:   map[string]*vault{},
@@ -85,6 +84,8 @@ func New() *Service {
 
 		maxStagger: 2 * time.Second,
 	}
+	s.history = newHistory(log, func() time.Time { return s.now() })
+	return s
 }
 
 // attachTimeout bounds what Attach reads: it runs while the server changes its configuration.

@@ -54,7 +54,7 @@ func (x *scheduler) overdue(c *setup, runs []Run, now time.Time) (late []trouble
 			continue
 		}
 		t := trouble{event: EventOverdue, name: j.Name, state: "OVERDUE", since: at.UTC(), reasons: []string{lastGoodWas(ended(good), now)}}
-		if until := x.heldUntil(runs, j.Name, at, good); now.Before(until) {
+		if until := x.heldUntil(runs, j.Name, at, good, now); now.Before(until) {
 			t.held = true
 			wake = sooner(wake, until)
 		}
@@ -65,13 +65,13 @@ func (x *scheduler) overdue(c *setup, runs []Run, now time.Time) (late []trouble
 
 // heldUntil is until when nobody is alarmed by a job that is overdue since at: the server has just begun, and will start what
 // was missed, or does so already. When that fails, its end wakes the watch.
-func (x *scheduler) heldUntil(runs []Run, job string, at time.Time, good *Run) time.Time {
-	until := x.began.Add(settling + look)
+func (x *scheduler) heldUntil(runs []Run, job string, at time.Time, good *Run, now time.Time) time.Time {
+	until := x.beganBy(now).Add(settling + look)
 	for _, r := range runs {
 		if r.Kind == KindBackup && r.Job == job && !r.State.Done() && r.Created.After(at) {
 			took := time.Duration(0)
 			if good != nil {
-				took = max(good.Ended.Sub(good.Created), 0)
+				took = good.took()
 			}
 			if end := r.Created.Add(took + overdueGrace); end.After(until) {
 				until = end
