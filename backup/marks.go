@@ -56,13 +56,14 @@ func noted(marks []mark, plans []plan, now time.Time, begin func(plan) time.Time
 	return next
 }
 
-func sinceOf(marks []mark, p plan, now time.Time) time.Time {
+// sinceOf is since when a plan has its schedule; unknown, when marks do not say.
+func sinceOf(marks []mark, p plan, unknown time.Time) time.Time {
 	for _, m := range marks {
 		if m.Item == p.item() && m.Times == p.times() {
 			return m.Since
 		}
 	}
-	return now
+	return unknown
 }
 
 func marksKey(host string) string { return path.Join("backup/schedules", safeName(host)+".json") }

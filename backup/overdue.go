@@ -10,13 +10,16 @@ import (
 const overdueGrace = 2 * time.Hour
 
 // deadline is until when a job must be good again; the zero time when nothing says so. good is its last good backup, nil when
-// there is none: then it counts from when it was scheduled.
+// there is none. It counts from that, but not from before since, when the job got its schedule, if that is known.
 func (p plan) deadline(good *Run, since time.Time, overdueAfter time.Duration) time.Time {
 	from, ended, took := since, since, time.Duration(0)
 	if good != nil {
 		from, ended, took = good.Created, good.Ended, good.took()
 		if !good.Scheduled.IsZero() {
 			from = good.Scheduled
+		}
+		if since.After(from) { // it was on another schedule, or off
+			from = since
 		}
 	}
 	switch {
@@ -84,16 +87,16 @@ func (s *Service) deadline(c *setup, j Job, good *Run, now time.Time) time.Time 
 	}
 	p, since := c.backupPlan(j), time.Time{}
 	if x := s.automatic(); x != nil && c.Automatic {
-		since = x.since(p, now)
+		since = x.since(p)
 	}
 	return p.deadline(good, since, j.OverdueAfter)
 }
 
-// since is since when a plan has its schedule.
-func (x *scheduler) since(p plan, now time.Time) time.Time {
+// since is since when a plan has its schedule; the zero time while that is not known.
+func (x *scheduler) since(p plan) time.Time {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return sinceOf(x.marks, p, now)
+	return sinceOf(x.marks, p, time.Time{})
 }
 
 // Planned is what a repository does by itself.
