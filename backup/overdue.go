@@ -80,16 +80,21 @@ func (r *Run) took() time.Duration {
 	return took
 }
 
+// dated is a run, or nil if it is dated far ahead, by a clock that was wrong: nobody knows when it was.
+func dated(run *Run, now time.Time) *Run {
+	if run != nil && run.Ended.After(now.Add(farAhead)) {
+		return nil
+	}
+	return run
+}
+
 // deadline is until when a job must be good again; good is its last good backup. The zero time when nothing says so.
 func (s *Service) deadline(c *setup, j Job, good *Run, now time.Time) time.Time {
-	if good != nil && good.Ended.After(now.Add(farAhead)) { // by a clock that was wrong: nobody knows when it was
-		good = nil
-	}
 	p, since := c.backupPlan(j), time.Time{}
 	if x := s.automatic(); x != nil && c.Automatic {
 		since = x.since(p)
 	}
-	return p.deadline(good, since, j.OverdueAfter)
+	return p.deadline(dated(good, now), since, j.OverdueAfter)
 }
 
 // since is since when a plan has its schedule; the zero time while that is not known.
