@@ -150,7 +150,7 @@ func (s *Service) drilling(c *setup, j Job, runs []Run) Drilling {
 		return d
 	}
 	_, d.Next = x.next(p, runs, now)
-	if at := p.deadline(dated(good, now), x.since(p), 0); !at.IsZero() && now.After(at) {
+	if at := p.deadline(unlessAhead(good, now), x.since(p), 0); !at.IsZero() && now.After(at) {
 		d.OverdueSince = at
 	}
 	return d

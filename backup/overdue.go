@@ -80,8 +80,8 @@ func (r *Run) took() time.Duration {
 	return took
 }
 
-// dated is a run, or nil if it is dated far ahead, by a clock that was wrong: nobody knows when it was.
-func dated(run *Run, now time.Time) *Run {
+// unlessAhead is a run, or nil if it is dated far ahead, by a clock that was wrong: nobody knows when it was.
+func unlessAhead(run *Run, now time.Time) *Run {
 	if run != nil && run.Ended.After(now.Add(farAhead)) {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (s *Service) deadline(c *setup, j Job, good *Run, now time.Time) time.Time 
 	if x := s.automatic(); x != nil && c.Automatic {
 		since = x.since(p)
 	}
-	return p.deadline(dated(good, now), since, j.OverdueAfter)
+	return p.deadline(unlessAhead(good, now), since, j.OverdueAfter)
 }
 
 // since is since when a plan has its schedule; the zero time while that is not known.
