@@ -75,8 +75,8 @@ type fate struct {
 }
 
 // decide says what becomes of each snapshot of one job and host, newest first. A suspect one stays as long as it would if it
-// alone were good: so it takes no good one's place, and goes when good ones as new as it go. Imported ones are counted with
-// those that the job made, these without.
+// alone were good: so it takes no good one's place, and goes when good ones as new as it go. So does the safety snapshot of a
+// restore, but not within a week. Imported ones are counted with those that the job made, these without.
 func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Location) []fate {
 	fates, doubt := make([]fate, len(group)), inDoubt(group)
 	good, made := p.walk(now, zone), p.walk(now, zone) // made: those that are not imported
@@ -93,6 +93,8 @@ func (p *Retention) decide(group []repo.Snapshot, now time.Time, zone *time.Loca
 		switch {
 		case s.Time.After(now):
 			fates[i] = fate{true, []string{"dated in the future"}}
+		case safety(s) && now.Sub(s.Time) < safetyKept:
+			fates[i] = fate{true, []string{"made before a restore, less than a week ago"}}
 		case doubt(s):
 			fates[i] = good.peek(s, i > lastGood)
 		default:
