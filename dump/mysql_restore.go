@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -96,6 +97,19 @@ func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database string
 	return conn.execute(ctx, newSQLScript(r), func([]byte) bool { return true })
 }
 
+// alterDatabase is what the dump programs write around a routine, trigger or event that is older than the collation of its
+// database.
+var alterDatabase = regexp.MustCompile("^ALTER DATABASE `(?:[^`]|``)+` (CHARACTER SET .*)")
+
+// ofThisDatabase takes the name out of such a statement: it is that of the live database, which is not to be touched, or is
+// gone. Without a name the one that we are connected to is meant.
+func ofThisDatabase(stmt []byte) []byte {
+	if m := alterDatabase.FindSubmatch(stmt[:min(len(stmt), insertHead)]); m != nil {
+		return append([]byte("ALTER DATABASE "), m[1]...)
+	}
+	return stmt
+}
+
 // execute runs those statements of a whole script that are wanted.
 func (c *myConn) execute(ctx context.Context, script *sqlScript, wanted func(stmt []byte) bool) error {
 	for n := 1; ; n++ {
@@ -109,7 +123,7 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, wanted func(stm
 		if !wanted(stmt) {
 			continue
 		}
-		if _, err := c.ExecContext(ctx, string(bytes.TrimSpace(stmt))); err != nil {
+		if _, err := c.ExecContext(ctx, string(bytes.TrimSpace(ofThisDatabase(stmt)))); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}

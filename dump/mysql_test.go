@@ -87,7 +87,7 @@ func TestMySQL(t *testing.T) {
 	my.SQL(t, "big", "CREATE TABLE a AS SELECT seq AS i, repeat(md5(seq), 10) AS text FROM seq_1_to_30000")
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "locked": testMySQLLocked,
-		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile,
+		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "names its database": testMySQLNamesItsDatabase,
 		"fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
@@ -508,4 +508,35 @@ func testMySQLServerStops(t *testing.T, my *realtest.MariaDB) {
 	if err == nil {
 		t.Error("a dump of which the server stopped in the middle is no dump")
 	}
+}
+
+// testMySQLNamesItsDatabase restores a dump with a routine from before the database got another collation: around such a one
+// the programs write ALTER DATABASE with the name of what was dumped, which is the live one.
+func testMySQLNamesItsDatabase(t *testing.T, my *realtest.MariaDB) {
+	my.SQL(t, "", "CREATE DATABASE grown CHARACTER SET latin1 COLLATE latin1_swedish_ci")
+	my.SQL(t, "grown", "CREATE TABLE a (b int); CREATE PROCEDURE p() SELECT 1; CREATE TRIGGER told AFTER INSERT ON a FOR EACH ROW SET @x = 1; "+
+		"CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM a; ALTER DATABASE grown CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+	m := mySource(t, my.DSN("grown"))
+	stored, dump := dumped(t, m)
+	if !bytes.Contains(dump, []byte("ALTER DATABASE `grown`")) {
+		t.Fatalf("this dump tries nothing: %s", dump)
+	}
+	was := myState(t, my, "grown")
+	my.SQL(t, "", "ALTER DATABASE grown CHARACTER SET latin2")
+	is := myState(t, my, "grown")
+	at := backup.Scratch{Name: backup.ScratchPrefix + "20261122t010203z_abcd_01234568"}
+	if _, err := m.Drill(t.Context(), stored, bytes.NewReader(dump), at, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	samePgState(t, myState(t, my, "grown"), is)
+	my.SQL(t, "", "ALTER DATABASE grown CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	samePgState(t, myState(t, my, "grown"), was)
+	my.SQL(t, "", "DROP DATABASE grown")
+	if err := m.Restore(t.Context(), stored.Part, bytes.NewReader(dump), "regrown", dumptest.Task(t)); err != nil {
+		t.Error("with the database gone: ", err)
+	}
+	my.SQL(t, "", "DROP DATABASE IF EXISTS regrown")
 }
