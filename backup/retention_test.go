@@ -237,3 +237,24 @@ func BenchmarkRetain(b *testing.B) {
 		(&vault{}).retain(c, j, all, now)
 	}
 }
+
+// TestRetentionKeepsSafety has every rule and limit remove what it can: what a restore replaced stays for a week, and takes
+// nobody's place.
+func TestRetentionKeepsSafety(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	group := []repo.Snapshot{
+		{ID: repo.ID{1}, Time: now.Add(-time.Hour)},
+		{ID: repo.ID{2}, Time: now.Add(-safetyKept + time.Second), Tags: []string{tagSafety, tagSuspect}},
+		{ID: repo.ID{3}, Time: now.Add(-safetyKept), Tags: []string{tagSafety}},
+		{ID: repo.ID{4}, Time: now.Add(-safetyKept - time.Hour)},
+	}
+	for name, p := range map[string]Retention{"rule": {Last: 1}, "limit": {LimitCount: 1}} {
+		var kept []bool
+		for _, f := range p.decide(group, now, time.UTC) {
+			kept = append(kept, f.keep)
+		}
+		if !slices.Equal(kept, []bool{true, true, false, false}) {
+			t.Errorf("%s: %v", name, kept)
+		}
+	}
+}
