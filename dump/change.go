@@ -15,7 +15,7 @@ import (
 
 // change has something new take the place of something old, a file or a whole folder. The new one is made in a private
 // folder beside the place, which is held locked while its process lives: so what a killed one left is known, and removed by
-// the next change at the same place, unless the old one is in it alone.
+// the next change at the same place, unless there may be something in it that is nowhere else.
 type change struct {
 	parent  *os.Root // in which the place is
 	name    string   // of the place in it
@@ -31,6 +31,7 @@ const (
 	changePrefix = ".caddy-backup-restore-"
 	changeNew    = "new"
 	changeOld    = "old"
+	changeOpen   = "open" // a mark: it is not decided yet what becomes of the old one
 )
 
 // newChange makes the private folder. The change owns parent from then on.
@@ -62,7 +63,7 @@ func sweepChanges(parent *os.Root) {
 		if !strings.HasPrefix(name, changePrefix) {
 			continue
 		}
-		if _, err := parent.Lstat(filepath.Join(name, changeOld)); !errors.Is(err, fs.ErrNotExist) {
+		if isIn(parent, name, changeOld) || isIn(parent, name, changeOpen) {
 			continue // it may be all that is left
 		}
 		f, err := parent.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
@@ -76,8 +77,15 @@ func sweepChanges(parent *os.Root) {
 	}
 }
 
+// isIn reports whether there is something of a name in a private folder, or may be.
+func isIn(parent *os.Root, dir, name string) bool {
+	_, err := parent.Lstat(filepath.Join(dir, name))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // change puts the new one into its place, and tells whether there was an old one. After an error the old one is where it
-// was, or the error is ErrIncomplete. When it returns, it is durable.
+// was, or the error is ErrIncomplete. When it returns, it is durable. Until settled is called, should we be killed, the old one
+// stays in the private folder.
 func (x *change) change() (there bool, err error) {
 	at, err := x.parent.Open(".")
 	if err != nil {
@@ -90,6 +98,9 @@ func (x *change) change() (there bool, err error) {
 		}
 		return false, at.Sync()
 	}
+	if err := x.private.WriteFile(changeOpen, nil, 0o600); err != nil {
+		return true, err
+	}
 	switch err := exchange(x.held, changeNew, at, x.name); {
 	case errors.Is(err, errors.ErrUnsupported):
 		err = x.inTwoSteps()
@@ -99,7 +110,19 @@ func (x *change) change() (there bool, err error) {
 	case err != nil:
 		return true, err
 	}
-	return true, errors.Join(at.Sync(), x.held.Sync())
+	if err := errors.Join(at.Sync(), x.held.Sync()); err != nil {
+		x.kept = true
+		return true, fmt.Errorf("%w: it was replaced, but a power failure may undo that; the old one lies in %s: %w", backup.ErrIncomplete,
+			filepath.Join(x.parent.Name(), x.inside(changeNew)), err)
+	}
+	return true, nil
+}
+
+// settled tells that of the old one all that is wanted lies elsewhere.
+func (x *change) settled() {
+	if !x.kept {
+		_ = x.private.Remove(changeOpen)
+	}
 }
 
 // inTwoSteps is for file systems on which two names cannot be exchanged: there is a moment without any.

@@ -60,13 +60,10 @@ func (f *Files) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Re
 	if !there {
 		return nil
 	}
-	keep := o.Aside
-	if s.Sub == "" {
-		keep = !f.takeOver(x, t) || keep
-	}
-	if keep {
+	if whole := f.takeOver(x, s.Sub, t); o.Aside || !whole {
 		x.keepOld(place, t)
 	}
+	x.settled()
 	return nil
 }
 
@@ -113,12 +110,13 @@ func (f *Files) parent(s backup.Stored) (*os.Root, string, error) {
 	return parent, path.Base(s.Sub), err
 }
 
-// takeOver moves what the source leaves out from the old folder into the new one. False when something had to stay.
-func (f *Files) takeOver(x *change, t *backup.Task) bool {
+// takeOver moves what the source leaves out from the old folder, which is at sub in the source's, into the new one. False when
+// something had to stay.
+func (f *Files) takeOver(x *change, sub string, t *backup.Task) bool {
 	all := true
 	err := x.eachOld(func(rel string, folder bool) error {
 		for _, pattern := range f.Exclude {
-			if !fsnode.Match(pattern, rel, folder) {
+			if !fsnode.Match(pattern, path.Join(sub, rel), folder) {
 				continue
 			}
 			if err := x.takeOver(rel); err != nil {

@@ -193,6 +193,21 @@ func TestRestoreOverLive(t *testing.T) {
 		x.require(t, x.isDB, want)
 		os.RemoveAll(filepath.Join(x.media, "deep"))
 	})
+	t.Run("a folder in it", func(t *testing.T) {
+		before := map[string]string{"deep/b.jpg": "newer", "deep/cache/y": "excluded", "deep/more/cache/z": "excluded"}
+		writeTree(t, x.media, before)
+		requireOK(t, x.over(t, backup.RestoreRequest{Path: "media/deep", Confirm: filepath.Join(x.media, "deep")}))
+		want := maps.Clone(x.is)
+		want["deep/b.jpg"], want["deep/c.jpg"], want["deep/cache/y"] = "two", "three", "excluded"
+		// There is no folder any more for the other, so all that was there is kept.
+		kept, _ := filepath.Glob(filepath.Join(x.media, "deep.before-restore-*", "more/cache/z"))
+		if len(kept) != 1 {
+			t.Fatalf("what no snapshot holds is gone: %v", readTree(t, x.media))
+		}
+		os.RemoveAll(filepath.Dir(filepath.Dir(filepath.Dir(kept[0]))))
+		x.require(t, x.isDB, want)
+		os.RemoveAll(filepath.Join(x.media, "deep"))
+	})
 	t.Run("everything", func(t *testing.T) {
 		run := x.over(t, backup.RestoreRequest{Confirm: "shop"})
 		requireOK(t, run)
