@@ -21,6 +21,8 @@ type history struct {
 	log *liveLog
 	now func() time.Time
 
+	died func(Run) // is told of runs that are found to have died with another process, after load; may be nil
+
 	mu      sync.Mutex
 	store   Store
 	host    string
@@ -237,7 +239,9 @@ func (h *history) again(ctx context.Context, rec *record) *record {
 		return rec
 	}
 	if !rec.State.Done() {
-		h.keep(store, fresh)
+		if h.keep(store, fresh) {
+			h.tellDied(fresh.Run)
+		}
 		h.follow(ctx, store, fresh)
 	}
 	return fresh

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -38,7 +39,10 @@ func (h *history) refresh(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_, changed = h.loadNew(ctx, store, keys)
+	died, changed := h.loadNew(ctx, store, keys)
+	for _, run := range died {
+		h.tellDied(run)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, rec := range gone {
@@ -89,6 +93,21 @@ func (h *history) follow(ctx context.Context, store Store, rec *record) {
 	if p, err := loadPulse(ctx, store, leaseKey(host, rec.ID)); err == nil {
 		rec.Step, rec.Progress = p.Step, p.Progress
 	}
+}
+
+func (h *history) tellDied(run Run) {
+	if h.died != nil {
+		h.died(run)
+	}
+}
+
+// beside lists the runs that go on in other processes of this machine.
+func (h *history) beside() []*record {
+	return slices.DeleteFunc(h.snapshot(), func(rec *record) bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return rec.State.Done() || h.foreign(rec)
+	})
 }
 
 // elsewhere lists the runs that go on in other members of the cluster.

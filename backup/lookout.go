@@ -65,6 +65,9 @@ func (l *lookout) look(list bool) {
 			log.Warn("cannot see what the other members of the cluster do", "error", err)
 		}
 	}
+	for _, rec := range s.history.beside() {
+		changed = s.history.again(s.lastCall, rec).State.Done() || changed
+	}
 	open := map[string]silence{}
 	for _, rec := range s.history.elsewhere() {
 		if rec = s.history.again(s.lastCall, rec); rec.State.Done() {

@@ -85,6 +85,7 @@ func New() *Service {
 		maxStagger: 2 * time.Second,
 	}
 	s.history = newHistory(log, func() time.Time { return s.now() })
+	s.history.died = s.diedBeside
 	return s
 }
 
@@ -138,6 +139,14 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.mu.Unlock()
 	s.askForKits(ctx, next)
 	return sync.OnceFunc(func() { s.detach(next) }), nil
+}
+
+// diedBeside tells of a run that died with another process, and has it made again.
+func (s *Service) diedBeside(run Run) {
+	if c, err := s.current(); err == nil {
+		s.ended(c, run)
+		s.automatic().poke()
+	}
 }
 
 func (s *Service) detach(old *setup) {
