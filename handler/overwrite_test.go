@@ -67,6 +67,23 @@ func TestOverwriteFromTheWeb(t *testing.T) {
 	}
 }
 
+// TestDrillOnPages shows what a drill found out, and when the last good one was.
+func TestDrillOnPages(t *testing.T) {
+	env := newEnv(t)
+	env.Backed(t, "shop")
+	run, err := env.Drill(t.Context(), "alice", backup.DrillRequest{Job: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Wait(t, run.ID)
+	server := mustSite(t, env.Service, "")
+	for path, want := range map[string]string{"/runs/" + run.ID: "What came back", "/jobs/shop": "Last drilled"} {
+		if a := as(t, "vera", "GET", server.URL+path, ""); a.status != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %d, without %q", path, a.status, want)
+		}
+	}
+}
+
 func TestDrillThroughTheClient(t *testing.T) {
 	clients(t, func(t *testing.T, env *backuptest.Env, c *Client) {
 		s := env.Backed(t, "shop")
