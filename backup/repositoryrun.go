@@ -24,6 +24,8 @@ func (c repositoryRun) locked(ctx context.Context, exclusive bool,
 	}
 	ctx, stop := c.begin(ctx, DefaultTimeout)
 	defer stop()
+	ctx, rest := c.watched(ctx, DefaultStall)
+	defer rest()
 	c.setStep("opening the repository")
 	r, err := c.vault.open(ctx, c.setup, createNever)
 	if err != nil {

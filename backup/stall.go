@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// DefaultStall ends a backup that has shown no sign of life for so long. It outlasts the patience with a storage that fails,
-// and a program that thinks before it writes.
+// DefaultStall ends a backup, or a run over a whole repository, that has shown no sign of life for so long. It outlasts the
+// patience with a storage that fails, and a program that thinks before it writes.
 const DefaultStall = time.Hour
 
 // stallLook is how often it is looked for signs of life.
@@ -19,7 +19,7 @@ const stallLook = 10 * time.Second
 // errHung is the cause of the end of a run in which nothing moved.
 var errHung = errors.New("hung")
 
-// life is where a backup shows that it moves, besides what its writer counts. A retry is no sign of life, its success is.
+// life is where a run shows that it moves, besides what it counts. A retry is no sign of life, its success is.
 type life struct {
 	answers atomic.Int64 // of the storage
 	quiet   atomic.Int64 // what goes on that shows nothing, see Task.Quiet

@@ -238,6 +238,7 @@ func (v *vault) await(ctx context.Context, r *repo.Repository, run *runner, excl
 		if !isLocked || waited >= s.lockWait && !s.othersWork(run.setup, v.name) {
 			return lock, err
 		}
+		run.life.answers.Add(1) // the storage does answer; how long others need is no matter of this run
 		if waited == 0 {
 			run.log.Info("waiting for a lock of others", "reason", locked.Error())
 		}
