@@ -48,7 +48,7 @@ type Overwriter interface {
 	// Overwrite replaces the live one, in one transaction or by a switch where the engine has it. Only an end of r that is
 	// io.EOF says that the dump is whole: nothing is committed or switched before it. After an error the live one is as it
 	// was before, also when ctx ended, or the error is ErrIncomplete. It leaves no process behind, and no file but what
-	// o.Aside asks for.
+	// o.Aside asks for; what the source's dumps leave out no safety snapshot holds, so that stays, in place or aside.
 	Overwrite(ctx context.Context, s Stored, r io.Reader, o Over, t *Task) error
 }
 

@@ -29,6 +29,7 @@ type djangoAsked struct {
 	What     string   `json:"what"` // "info", "load", "drill"
 	Mark     string   `json:"mark"`
 	Apps     []string `json:"apps"`
+	Exclude  []string `json:"exclude"`
 	Database string   `json:"database"`
 	Format   string   `json:"format"`
 	Empty    bool     `json:"empty"`
@@ -64,7 +65,7 @@ func (d *Django) project(ctx context.Context, t *backup.Task) (p djangoProject, 
 	if t == nil {
 		t = &backup.Task{Log: slog.New(slog.DiscardHandler), Journal: noJournal{}}
 	}
-	asked := djangoAsked{What: "info", Apps: append([]string{}, d.Apps...), Database: d.alias()}
+	asked := djangoAsked{What: "info", Apps: append([]string{}, d.Apps...), Exclude: append([]string{}, d.Exclude...), Database: d.alias()}
 	if err := d.ask(ctx, t, asked, nil, nil, nil, &p); err != nil {
 		return p, fmt.Errorf("asking %s: %w", d.Manage, err)
 	}

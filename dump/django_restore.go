@@ -39,8 +39,8 @@ func (d *Django) Ready(ctx context.Context, s backup.Stored, o backup.Over, t *b
 	return nil
 }
 
-// Overwrite loads the fixture in one transaction, in which what the apps hold is deleted first, unless Merge is set, and the rows
-// are counted last. Rows of other apps stay as they are; when they refer to something that is gone then, nothing is changed.
+// Overwrite loads the fixture in one transaction, in which what the apps hold, but for what is excluded, is deleted first, unless Merge is
+// set, and the rows are counted last. Rows of other apps stay as they are; when they refer to something that is gone then, nothing is changed.
 func (d *Django) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, o backup.Over, t *backup.Task) error {
 	if d.native() {
 		source, err := d.inner(ctx, t)
@@ -68,7 +68,8 @@ func (d *Django) loading(what string, s backup.Stored) djangoAsked {
 	if fixtures[format] == "" {
 		format = d.format()
 	}
-	return djangoAsked{What: what, Apps: append([]string{}, d.Apps...), Database: d.alias(), Format: format, Empty: true, Rows: s.Facts.Rows}
+	return djangoAsked{What: what, Apps: append([]string{}, d.Apps...), Exclude: append([]string{}, d.Exclude...), Database: d.alias(),
+		Format: format, Empty: true, Rows: s.Facts.Rows}
 }
 
 // Restore makes a new SQLite database of the project's models, and loads the fixture into it; with the engine native it does what

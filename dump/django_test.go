@@ -142,6 +142,7 @@ func extra(env []string) map[string]string {
 func TestDjango(t *testing.T) {
 	s := newDjangoSite(t).fill()
 	t.Run("formats", func(t *testing.T) { testDjangoFormats(t, s.in(t)) })
+	t.Run("left out", func(t *testing.T) { testDjangoLeftOut(t, s.in(t)) })
 	t.Run("drill", func(t *testing.T) { testDjangoDrill(t, s.in(t)) })
 	t.Run("native", func(t *testing.T) { testDjangoNative(t, s.in(t)) })
 	t.Run("failures", func(t *testing.T) { testDjangoFails(t, s.in(t)) })
@@ -175,6 +176,27 @@ func testDjangoFormats(t *testing.T, s *djangoSite) {
 	}
 	if got := s.state(); got != was {
 		t.Errorf("the project holds\n%.500s\nwant\n%.500s", got, was)
+	}
+}
+
+// What is excluded is in no dump, of the safety snapshot neither: it stays as it is.
+func testDjangoLeftOut(t *testing.T, s *djangoSite) {
+	d := s.source("exclude contenttypes auth.permission shop.sale")
+	stored, dump := dumped(t, d)
+	s.manage("shell", "-c", "from shop.models import *; Tag.objects.create(name='newer')")
+	is := s.manage("dumpdata", "--all", "contenttypes", "auth.permission", "shop.sale")
+	at := backup.Scratch{Dir: t.TempDir()}
+	if _, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), at, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	if err := d.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.manage("dumpdata", "--all", "contenttypes", "auth.permission", "shop.sale"); got != is {
+		t.Errorf("what is left out was\n%.500s\nand is\n%.500s", is, got)
+	}
+	if tags := s.manage("dumpdata", "--all", "shop.tag"); strings.Contains(tags, "newer") {
+		t.Error(tags)
 	}
 }
 

@@ -93,7 +93,8 @@ func besideName() string {
 }
 
 // Overwrite restores the dump into a database beside the live one, and when that went well moves the tables of both, in one
-// statement; views, triggers, routines and events are made anew. No transaction covers that: if it fails, the old ones are moved
+// statement; views, triggers, routines and events are made anew. The old tables stay when some of them are in no dump. No
+// transaction covers that: if it fails, the old ones are moved
 // back, and ErrIncomplete says that even this failed.
 func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o backup.Over, t *backup.Task) error {
 	s, err := newMyServer(m.dsn)
@@ -124,8 +125,11 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 	if errors.Is(err, backup.ErrIncomplete) {
 		return fmt.Errorf("%w; the old tables are in database %s, the new ones in %s, or where they were moved to", err, x.old, x.fresh)
 	}
-	if o.Aside && err == nil {
-		t.Log.Info("the tables as they were are kept", "database", x.old)
+	if leavesOut := len(m.ignored(x.live)) > 0; err == nil && (o.Aside || leavesOut) {
+		if leavesOut {
+			t.Log.Warn("the source leaves out tables, which no snapshot holds, so the old ones stay")
+		}
+		t.Log.Warn("the tables as they were are kept; drop the database when nobody misses them", "database", x.old)
 		return s.drop(x.fresh)
 	}
 	return errors.Join(err, s.drop(x.fresh), s.drop(x.old))

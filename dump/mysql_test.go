@@ -444,6 +444,18 @@ func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
 	samePgState(t, myState(t, my, "live"), was)
 	requireNothingBeside()
 
+	m.ExcludeTables = []string{"sale"} // of which there is no dump: it is not to be lost
+	some, partial := dumped(t, m)
+	if err := m.Overwrite(t.Context(), some, bytes.NewReader(partial), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	kept := strings.TrimSpace(my.SQL(t, "", "SHOW DATABASES LIKE 'caddy%'"))
+	if kept == "" || my.Digests(t, kept)["sale"] != was["sale"] || my.Digests(t, "live")["sale"] != "" {
+		t.Errorf("the table that is left out is gone: %q", kept)
+	}
+	my.SQL(t, "", "DROP DATABASE "+kept)
+	m.ExcludeTables = nil
+
 	stored.Facts.Engine = "MariaDB 99.1.0"
 	if err := m.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "the server is older") {
 		t.Error(err)

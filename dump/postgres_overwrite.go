@@ -144,7 +144,7 @@ func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
 // Overwrite restores into a new database beside the live one, and then has them change their names, in one transaction.
 // So the new one holds what is in the dump and nothing else, the live one can be used meanwhile, and until that moment
 // nothing happens to it, not even when we are killed. What is set for the database itself, its owner, grants and
-// settings, is carried over.
+// settings, is carried over. The live one is kept aside when it may hold what is in no dump.
 func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, o backup.Over, t *backup.Task) (err error) {
 	db, err := p.overwritable(s)
 	if err != nil {
@@ -183,7 +183,16 @@ func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, 
 	if err := b.carryOver(ctx, t); err != nil {
 		return db.explain("carrying over what is set for it", err)
 	}
+	if p.leavesOut() {
+		t.Log.Warn("the source leaves out schemas, tables or rows, which no snapshot holds, so the old database stays")
+		o.Aside = true
+	}
 	return b.replace(ctx, o, t)
+}
+
+// leavesOut reports whether there may be something in the live database that is in no dump.
+func (p *Postgres) leavesOut() bool {
+	return len(p.Schemas)+len(p.Tables)+len(p.ExcludeSchemas)+len(p.ExcludeTables)+len(p.ExcludeTableData) > 0
 }
 
 // replace has the live database and the new one change their names. Once begun, that is not cancelled.

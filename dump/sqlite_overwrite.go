@@ -105,12 +105,13 @@ func withSuffixes(path string, suffixes []string) (paths []string) {
 	return paths
 }
 
-// aside are the files of a database that has other names for a moment, or for good.
+// aside are the files of a database that has other names for a moment, or for good. All are named as SQLite looks for them:
+// what is in the WAL is part of the database.
 type aside struct {
-	place  string
-	suffix string   // that the names have now
-	moved  []string // what was moved, without the suffix
-	kept   string   // the second name of the database, if it got one
+	place string
+	to    string   // its other name
+	moved []string // the endings of what was moved
+	kept  bool     // the database has its other name too
 }
 
 // beforeRestore is what is added to the name of something old that is kept.
@@ -120,57 +121,56 @@ func beforeRestore() string {
 
 // asideOf moves what SQLite keeps beside a database out of the way. The database itself stays.
 func asideOf(place string) (*aside, error) {
-	a := &aside{place: place, suffix: beforeRestore()}
-	for _, path := range withSuffixes(place, companions) {
-		if err := a.move(path); err != nil {
+	a := &aside{place: place, to: place + beforeRestore()}
+	for _, ending := range companions {
+		if err := a.move(ending); err != nil {
 			return a, err
 		}
 	}
 	return a, nil
 }
 
-func (a *aside) move(path string) error {
-	err := os.Rename(path, path+a.suffix)
+func (a *aside) move(ending string) error {
+	err := os.Rename(a.place+ending, a.to+ending)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		a.moved = append(a.moved, path)
+		a.moved = append(a.moved, ending)
 	}
 	return err
 }
 
 // keep gives the database a second name, so that it stays when another takes its place.
 func (a *aside) keep(t *backup.Task) error {
-	to := a.place + a.suffix
-	if err := os.Link(a.place, to); errors.Is(err, fs.ErrNotExist) {
+	if err := os.Link(a.place, a.to); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("keeping the old one: %w", err)
 	}
-	a.kept = to
-	t.Log.Warn(fmt.Sprintf("the old database is kept as %s; remove it when nobody misses it", to))
+	a.kept = true
+	t.Log.Warn(fmt.Sprintf("the old database is kept as %s; remove it when nobody misses it", a.to))
 	return nil
 }
 
 // back gives all their names back; the error says what could not be.
 func (a *aside) back() error {
 	var failed []error
-	for _, path := range a.moved {
-		if err := os.Rename(path+a.suffix, path); err != nil {
+	for _, ending := range a.moved {
+		if err := os.Rename(a.to+ending, a.place+ending); err != nil {
 			failed = append(failed, fmt.Errorf("%w: %w; rename it", backup.ErrIncomplete, err))
 		}
 	}
-	if a.kept != "" {
-		failed = append(failed, os.Remove(a.kept))
+	if a.kept {
+		failed = append(failed, os.Remove(a.to))
 	}
 	return errors.Join(failed...)
 }
 
 // remove takes away what was moved.
 func (a *aside) remove(t *backup.Task) {
-	for _, path := range a.moved {
-		if err := os.Remove(path + a.suffix); err != nil {
+	for _, ending := range a.moved {
+		if err := os.Remove(a.to + ending); err != nil {
 			t.Log.Warn("the old database was replaced, but something of it is left", "error", err)
 		}
 	}

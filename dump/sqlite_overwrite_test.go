@@ -222,6 +222,33 @@ func TestSQLiteOverwriteBroken(t *testing.T) {
 	x.requireLive(t, x.was)
 }
 
+// TestSQLiteOverwriteKept keeps one that others use: with what is in its WAL only.
+func TestSQLiteOverwriteKept(t *testing.T) {
+	x := newOverwriting(t, "PRAGMA journal_mode=WAL")
+	c, err := openSQLite(x.path, "rw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, text := range []string{"PRAGMA query_only=0", "PRAGMA wal_autocheckpoint=0", "INSERT INTO log (text) VALUES ('in the WAL')"} {
+		if _, err := c.one(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := sqliteDigests(t, x.path)
+	if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Force: true, Aside: true}); err != nil {
+		t.Fatal(err)
+	}
+	x.requireLive(t, x.was, "shop.db.before-restore-")
+	kept, _ := filepath.Glob(x.path + ".before-restore-*z")
+	if len(kept) != 1 {
+		t.Fatal(kept)
+	}
+	if got := sqliteDigests(t, kept[0]); !maps.Equal(got, is) {
+		t.Errorf("kept: %v, want %v", got, is)
+	}
+}
+
 // TestSQLiteOverwriteLink leaves a link where it is.
 func TestSQLiteOverwriteLink(t *testing.T) {
 	x := newOverwriting(t, "PRAGMA journal_mode=WAL")

@@ -19,12 +19,18 @@ def caddy_backup():
         sys.stdout.flush()
 
     def models(labels):
-        """All models that a fixture of these apps or models holds, with the tables between them."""
+        """All models that a fixture of these apps or models holds, with the tables between them. Of what is left out there is no
+        dump: nobody else may delete it."""
+        left_out = set()
+        for label in asked["exclude"]:
+            left_out.update([apps.get_model(label)] if "." in label else apps.get_app_config(label).get_models())
         found = []
         for label in labels or [config.label for config in apps.get_app_configs()]:
             app, _, name = label.partition(".")
             config = apps.get_app_config(app)
             for model in [config.get_model(name)] if name else config.get_models():
+                if model in left_out:
+                    continue
                 if model._meta.managed and not model._meta.proxy and not model._meta.swapped:
                     found.append(model)
                     found.extend(field.remote_field.through for field in model._meta.local_many_to_many
