@@ -146,7 +146,7 @@ func TestPruneMakesWay(t *testing.T) {
 		m.sleepUntil(dayAt(1, 12, 0))
 		m.DB.Set("another dump")
 		m.sleepUntil(dayAt(2, 12, 0))
-		faulty.Inject(storagetest.Fault{Only: deletesData, How: storagetest.Slow, Delay: 3 * time.Hour})
+		faulty.Inject(storagetest.Fault{Only: deletesData, How: storagetest.Slow, Delay: 50 * time.Minute})
 		prune := must(m.Prune(t.Context(), "tester", backup.PruneRequest{MaxUnused: "0%"}))(t)
 		must(m.Backup(t.Context(), "tester", "shop"))(t)
 		m.sleep(12 * time.Hour)
