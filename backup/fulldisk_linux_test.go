@@ -42,6 +42,7 @@ func newFullDisk(t *testing.T, mib int) *fullDisk {
 	d.Env = newPlace(t, storage.NewLocal(filepath.Join(d.dir, "repository")), func(c *backup.Config) {
 		c.Repositories[0].Password, c.Repositories[0].PackSize = []byte(backuptest.Password), 4<<20
 		c.Jobs[0].Sources = append(c.Jobs[0].Sources, backup.NamedSource{Name: "media", Kind: "fake", Source: d.media})
+		c.Jobs[0].ShrinkLimit = "off"
 	})
 	return d
 }

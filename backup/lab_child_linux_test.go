@@ -113,7 +113,7 @@ func labConfig(root string, st backup.Storage, c *labChild) backup.Config {
 		Repositories: []backup.RepositoryConfig{{Storage: st, PackSize: 4 << 20}},
 		Jobs: []backup.Job{{Name: "shop", Sources: []backup.NamedSource{
 			{Name: "db", Kind: "fake", Source: c.dump()}, {Name: "media", Kind: "fake", Source: labMedia{Source: c.dump(), c: c}},
-		}, Retention: &backup.Retention{Last: 6, Manual: true}}},
+		}, ShrinkLimit: "off", Retention: &backup.Retention{Last: 6, Manual: true}}}, // what is dumped is of any size
 		Store:   fileStore{filepath.Join(root, "store")},
 		DataDir: filepath.Join(root, "data"),
 	}
