@@ -86,6 +86,25 @@ func (b *backupRun) suspicions() (all suspicion) {
 				limit.percent, p.extent(), before.extent(), good))
 		}
 	}
+	return append(all, b.gone()...)
+}
+
+// gone are the parts that a source had in the last good snapshot and has no more, although others of its parts are still there: a
+// database that was dropped, or that our user may not see any more. A source of which all parts have other names was configured
+// otherwise.
+func (b *backupRun) gone() (all suspicion) {
+	if b.before == nil {
+		return nil
+	}
+	stays := map[string]bool{} // sources
+	for _, p := range b.before.Parts {
+		stays[p.Source] = stays[p.Source] || b.manifest.part(p.Name) != nil
+	}
+	for _, p := range b.before.Parts {
+		if stays[p.Source] && b.manifest.part(p.Name) == nil && !p.empty() {
+			all = append(all, fmt.Sprintf("%s is gone, and had %s in the last good snapshot %s", p.title(), p.extent(), b.parent.ID.Short()))
+		}
+	}
 	return all
 }
 

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -157,6 +158,41 @@ func TestAcceptRefuses(t *testing.T) {
 		}
 		if _, err := e.Attach(backup.Config{Repositories: e.Config.Repositories, Jobs: []backup.Job{{Name: "x", Sources: e.Config.Jobs[0].Sources, ShrinkLimit: "half"}}}); !errors.Is(err, backup.ErrInvalid) {
 			t.Error(err)
+		}
+	})
+}
+
+// server is a source with several databases.
+type server struct {
+	*backuptest.Source
+	databases []string
+}
+
+func (s *server) Parts(context.Context, string) (parts []backup.Part, err error) {
+	for _, name := range s.databases {
+		parts = append(parts, backup.Part{Name: name})
+	}
+	return parts, nil
+}
+
+// TestPartGone: a database that is not there any more, beside others that are.
+func TestPartGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{databases: []string{"db.blog.sql", "db.shop.sql"}}
+		e := backuptest.New(t, func(c *backup.Config) {
+			c.Jobs[0].ShrinkLimit = "off"
+			s.Source = backuptest.NewSource("rows")
+			c.Jobs[0].Sources[0].Source = s
+		})
+		good := e.Backed(t, "shop")
+		s.databases = []string{"db.blog.sql", "db.wiki.sql"}
+		run := e.RunBackup(t, "shop")
+		if want := []string{"db.shop.sql is gone, and had 4 B in the last good snapshot " + good.ID[:8]}; !slices.Equal(run.Doubts, want) {
+			t.Errorf("%q, want %q", run.Doubts, want)
+		}
+		s.databases = []string{"db.dump"} // configured otherwise
+		if run := e.RunBackup(t, "shop"); run.State != backup.StateOK {
+			t.Errorf("%+v", run)
 		}
 	})
 }
