@@ -165,22 +165,34 @@ func (s *session) printRecovered(ctx context.Context, x backup.Snapshot, target 
 // wayBack says how a part that was restored as files goes back into its place.
 func wayBack(p backup.ManifestPart, at string) string {
 	at = quoted(at)
-	switch {
-	case p.Kind == "postgres" && strings.Contains(p.Checked, "script"): // an imported one
-		return "into a new database:\n    createdb --template=template0 NAME && psql --set=ON_ERROR_STOP=1 --dbname=NAME --file=" + at
-	case p.Kind == "postgres":
+	form := backup.FormOf(p.Kind, backup.Part{Name: p.Name, Folder: p.Folder})
+	if form == backup.FormArchive && strings.Contains(p.Checked, "script") { // an imported one
+		form = backup.FormPostgres
+	}
+	switch form {
+	case backup.FormPostgres:
+		return "into a new database:\n    createdb --template=template0 NAME && psql -X --set=ON_ERROR_STOP=1 --dbname=NAME --file=" + at
+	case backup.FormRoles:
+		return "before the databases, by a superuser; errors about roles that exist are as they should be:\n    psql -X --dbname=postgres --file=" + at
+	case backup.FormArchive:
 		tool := ""
 		if version, ok := strings.CutPrefix(p.Tool, "pg_dump "); ok {
 			tool = " (pg_restore " + printable(version) + " or newer)"
 		}
 		return "into a new database, with the roles made before" + tool + ":\n" +
 			"    createdb --template=template0 NAME && pg_restore --exit-on-error --single-transaction --dbname=NAME " + at
-	case p.Kind == "sqlite":
+	case backup.FormMySQL:
+		return "into a new database:\n    mariadb --execute='create database NAME' && mariadb NAME < " + at
+	case backup.FormUsers:
+		return "by an administrator; errors about users that exist are as they should be:\n    mariadb --force < " + at
+	case backup.FormFixture:
+		return "into a database that migrate has made:\n    python manage.py migrate && python manage.py loaddata " + at
+	case backup.FormSQLite:
 		return "in place of the lost file, while nothing has it open and no -wal or -journal lies beside it:\n    cp " + at + " PLACE"
-	case p.Kind == "caddy":
+	case backup.FormCaddy:
 		return "before Caddy starts, as the user that it runs as:\n    cp -a " + at + "/storage/. STORAGE   # as a rule ~/.local/share/caddy, " +
 			"or as `storage` in " + at + "/caddyfile says"
-	case p.Folder:
+	case backup.FormFolder:
 		return "to where it was:\n    cp -a " + at + "/. PLACE   # " + printable(strings.TrimPrefix(p.Facts.Source, "folder "))
 	}
 	return "what a program has printed, for the program that reads it: " + printable(p.Facts.Source)

@@ -68,7 +68,7 @@ func (s *session) printSnapshots(list backup.SnapshotList) error {
 // badges are the tags of a snapshot that mean something here.
 func badges(x backup.Snapshot) string {
 	var marks []string
-	for tag, mark := range map[string]string{"keep": "pinned", "suspect": "suspect"} {
+	for tag, mark := range map[string]string{"keep": "pinned", "suspect": "suspect", "safety": "safety"} {
 		if slices.Contains(x.Tags, tag) {
 			marks = append(marks, mark)
 		}

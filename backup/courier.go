@@ -129,7 +129,11 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 				x.FailingSince = now
 			}
 		})
-		if closing || try >= len(retryAfter) || n.Event == EventStart { // a start that comes late is wrong
+		if n.Event == EventStart { // one that comes late is wrong, and nobody misses it
+			log.Warn("notification of a start not taken", "error", err)
+			return true
+		}
+		if closing || try >= len(retryAfter) {
 			log.Error("notification given up", "attempts", try+1, "error", err)
 			return false
 		}

@@ -57,7 +57,7 @@ func TestKit(t *testing.T) {
 	text := kit.Text(nil)
 	t.Log(text)
 	for _, want := range []string{
-		"caddy backup recover " + dir, "restic 0.14 or newer", "restore latest", "--path /shop", "pg_restore", "'/mnt/my disk'",
+		"caddy backup recover " + dir, "restic 0.14 or newer", "restore latest", "--path /shop", "psql -X", "'/mnt/my disk'",
 		"sqlite3", "media/", "Caddy itself, as server/", kit.Repositories[0].ID, kit.Repositories[0].PasswordFile, "the file /run/pw", "____", "same disk", "sha256sum -c SHA256SUMS",
 	} {
 		if !strings.Contains(text, want) && !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
@@ -123,4 +123,33 @@ func TestKitIsAskedFor(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestFormOf: whatever a source makes, the kit and recover know which program brings it back.
+func TestFormOf(t *testing.T) {
+	for _, x := range []struct {
+		kind, part string
+		want       backup.Form
+	}{
+		{"postgres", "db.dump", backup.FormArchive},
+		{"postgres", "db.shop.dump", backup.FormArchive},
+		{"postgres", "db.sql", backup.FormPostgres},
+		{"postgres", "db.globals-only.sql", backup.FormRoles},
+		{"mysql", "db.sql", backup.FormMySQL},
+		{"mysql", "db.globals-only.sql", backup.FormUsers},
+		{"sqlite", "db.sqlite3", backup.FormSQLite},
+		{"django", "db.json", backup.FormFixture},
+		{"django", "db.xml", backup.FormFixture},
+		{"django", "db.sqlite3", backup.FormSQLite},
+		{"django", "db.dump", backup.FormArchive},
+		{"django", "db.sql", backup.FormMySQL},
+		{"command", "db.sql", backup.FormOther},
+	} {
+		if got := backup.FormOf(x.kind, backup.Part{Name: x.part}); got != x.want {
+			t.Errorf("%s, %s: %s, want %s", x.kind, x.part, got, x.want)
+		}
+	}
+	if got := backup.FormOf("django", backup.Part{Name: "site-media", Folder: true}); got != backup.FormFolder {
+		t.Error(got)
+	}
 }

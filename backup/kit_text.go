@@ -2,7 +2,6 @@ package backup
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -136,7 +135,8 @@ func (p *kitPage) everything(k Kit) {
 	}
 	p.heading("All of it back, with restic alone")
 	p.text(0, "No program of ours is needed. restic asks for the password, or takes --password-file. The newest snapshot of a job is "+
-		"\"latest\"; the first command lists older ones. The last command proves that every file is as it was.")
+		"\"latest\"; the first command lists older ones. Where it bears the tag safety or suspect, take an older one by its ID: a safety "+
+		"snapshot holds what a restore has replaced. The last command proves that every file is as it was.")
 	for _, r := range k.Repositories {
 		p.line("")
 		p.command("restic", "-r "+shellWord(r.Location), "snapshots")
@@ -150,53 +150,76 @@ func (p *kitPage) everything(k Kit) {
 // pieces says what to do with what lies there then, of each kind that the jobs have.
 func (p *kitPage) pieces(k Kit) {
 	p.heading("Back into service")
-	kinds := map[string]KitSource{}
+	known := map[string]bool{}
 	for _, r := range k.Repositories {
 		for _, j := range r.Jobs {
 			for _, s := range j.Sources {
-				if _, known := kinds[s.Kind]; !known {
-					kinds[s.Kind] = s
+				parts := s.Parts
+				if len(parts) == 0 { // it could not be asked
+					parts = []string{"the file"}
+				}
+				for _, part := range parts {
+					name, folder := strings.CutSuffix(part, "/")
+					form := FormOf(s.Kind, Part{Name: name, Folder: folder || s.Kind == "files"})
+					key := string(form)
+					if form == FormOther {
+						key = s.Kind
+					}
+					if known[key] {
+						continue
+					}
+					if len(known) > 0 {
+						p.line("")
+					}
+					known[key] = true
+					p.piece(form, s.Kind, part)
 				}
 			}
 		}
 	}
-	names := make([]string, 0, len(kinds))
-	for kind := range kinds {
-		names = append(names, kind)
-	}
-	slices.Sort(names)
-	for i, kind := range names {
-		if i > 0 {
-			p.line("")
-		}
-		p.piece(kinds[kind])
-	}
 }
 
-// piece tells it by the example of one source.
-func (p *kitPage) piece(s KitSource) {
-	part := "the file"
-	if len(s.Parts) > 0 {
-		part = s.Parts[0]
-	}
-	switch s.Kind {
-	case "postgres":
+// piece tells it by the example of one part.
+func (p *kitPage) piece(form Form, kind, part string) {
+	switch form {
+	case FormArchive:
 		p.text(0, "A PostgreSQL database, as "+part+": into a new, empty database, with the programs of that PostgreSQL or a newer one. Roles "+
 			"that own things must be there first.")
 		p.command("createdb", "restored")
 		p.command("pg_restore", "--exit-on-error", "--single-transaction", "--dbname=restored", shellWord(part))
-	case "sqlite":
+	case FormPostgres:
+		p.text(0, "A PostgreSQL database, as the script "+part+": into a new, empty database.")
+		p.command("createdb", "--template=template0", "restored")
+		p.command("psql", "-X", "--set=ON_ERROR_STOP=1", "--single-transaction", "--dbname=restored", "--file="+shellWord(part))
+	case FormRoles:
+		p.text(0, "Roles and tablespaces of a PostgreSQL server, as "+part+", before its databases, by a superuser. Errors about those that exist "+
+			"already are as they should be.")
+		p.command("psql", "-X", "--dbname=postgres", "--file="+shellWord(part))
+	case FormMySQL:
+		p.text(0, "A database of MariaDB or MySQL, as "+part+": into a new, empty database. Without its first line for a client that does not know it.")
+		p.command("mariadb", "--execute='create database restored'")
+		p.command("mariadb", "restored", "<", shellWord(part))
+	case FormUsers:
+		p.text(0, "Users of MariaDB and their rights, as "+part+". Errors about those that exist already are as they should be.")
+		p.command("mariadb", "--force", "<", shellWord(part))
+	case FormSQLite:
 		p.text(0, "An SQLite database, as "+part+": it is the database. Stop the application, move the old file and those beside it that end "+
 			"with -wal, -shm and -journal away, and put this one in its place, with the old owner and mode.")
 		p.command("sqlite3", shellWord(part), "'pragma integrity_check'")
-	case "files":
+	case FormFixture:
+		p.text(0, "The data of a Django project, as the fixture "+part+": into a database that migrate has made.")
+		p.command("python", "manage.py", "migrate")
+		p.command("python", "manage.py", "loaddata", shellWord(part))
+	case FormFolder:
 		p.text(0, "A folder, as "+part+": move it to where it was. Restored as root it has its owners, modes and times.")
-	case "caddy":
+	case FormCaddy:
 		p.text(0, "Caddy itself, as "+part+": storage/ is the root of a storage in files, in its place by default Caddy's data directory; "+
 			"caddyfile/ holds the Caddyfile by its old path; config.json is what ran last. Start Caddy with them, as the user that owns them.")
-	case "command":
-		p.text(0, "What a program printed, as "+part+": it is for the program that reads such a thing.")
-	default:
-		p.text(0, "A source of the kind "+s.Kind+", as "+part+": restored by its own programs.")
+	case FormOther:
+		if kind == "command" {
+			p.text(0, "What a program printed, as "+part+": it is for the program that reads such a thing.")
+			return
+		}
+		p.text(0, "A source of the kind "+kind+", as "+part+": restored by its own programs.")
 	}
 }

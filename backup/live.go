@@ -136,7 +136,7 @@ func confirm(q RestoreRequest, job string, targets []liveTarget) error {
 	case q.Confirm == "":
 		return fmt.Errorf("%w: this replaces %s: to confirm, give its name: %s", ErrInvalid, strings.Join(lives(targets), " and "), want)
 	}
-	return fmt.Errorf("%w: it was confirmed for %q, but would replace %s: to confirm, give the name %s", ErrInvalid, q.Confirm,
+	return fmt.Errorf("%w: %q does not confirm that this replaces %s: to confirm, give the name %q", ErrInvalid, q.Confirm,
 		strings.Join(lives(targets), " and "), want)
 }
 

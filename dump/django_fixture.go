@@ -10,6 +10,8 @@ import (
 	"io"
 	"regexp"
 	"strings"
+
+	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // readFixture reads what dumpdata printed to its end, and counts the objects of each model. What else stands there is an error
@@ -38,11 +40,11 @@ type fixtureObject struct {
 	Model string `json:"model"`
 }
 
-// noise is an error about what does not belong into a fixture.
+// noise is an error about what does not belong into a fixture. What it is stands beside the error, as what programs say does: rows may
+// follow right behind it.
 func noise(text []byte) error {
-	text = bytes.TrimSpace(text)
-	return fmt.Errorf("the project prints something else into the fixture, and nothing could load that: %.300q; have it write to "+
-		"standard error, or not at all", text)
+	return backup.WithOutput(errors.New("the project prints something else into the fixture, and nothing could load that; what it is "+
+		"stands with the run: have it write to standard error, or not at all"), fmt.Sprintf("%.300s", bytes.TrimSpace(text)))
 }
 
 // around is the next few bytes of what a decoder has read but not taken, and what follows.

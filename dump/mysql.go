@@ -122,6 +122,9 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	args := append(tool.options(server), m.ignored(database)...)
 	if database == "" {
 		facts.Source, args = "users of "+s.place(), []string{"--system=users"}
+		if err := conn.seesUsers(ctx); err != nil {
+			return backup.Facts{}, err
+		}
 	} else if err := conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t); err != nil {
 		return backup.Facts{}, err
 	}

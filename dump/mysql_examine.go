@@ -40,8 +40,13 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 			return append(list, failing(err)...)
 		}
 	}
-	for _, database := range databases {
+	for _, database := range slices.DeleteFunc(databases, m.excluded) {
 		list = append(list, m.examineDatabase(ctx, conn, s, database, t))
+	}
+	if m.withUsers(server) {
+		if err := conn.seesUsers(ctx); err != nil {
+			list = append(list, failing(err)...)
+		}
 	}
 	return list
 }
@@ -60,12 +65,50 @@ func (m *MySQL) examineDatabase(ctx context.Context, conn *myConn, s *myServer, 
 // ownDatabases are the server's.
 var ownDatabases = []string{"information_schema", "performance_schema", "mysql", "sys"}
 
-// databases are all that are there but the server's own, and what drills and restores make for the time being.
+// databases are all that are there but the server's own, and what drills and restores make for the time being. A user who does not
+// see all of them is refused: the others would be left out without a word.
 func (c *myConn) databases(ctx context.Context) ([]string, error) {
+	if err := c.seesAll(ctx); err != nil {
+		return nil, err
+	}
 	all, err := c.list(ctx, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")
 	return slices.DeleteFunc(all, func(name string) bool {
 		return slices.Contains(ownDatabases, strings.ToLower(name)) || strings.HasPrefix(name, backup.ScratchPrefix) || strings.HasPrefix(name, besidePrefix)
 	}), err
+}
+
+func (c *myConn) seesAll(ctx context.Context) error {
+	global, err := c.globalPrivileges(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(global, "SHOW DATABASES") {
+		user, _ := c.value(ctx, "SELECT CURRENT_USER()")
+		return fmt.Errorf("user %s may not see all databases, and those that it does not see would be left out: "+
+			"GRANT SHOW DATABASES ON *.* TO this user, or name each database in a source of its own", user)
+	}
+	return nil
+}
+
+// seesUsers refuses a user who may not read the users of the server.
+func (c *myConn) seesUsers(ctx context.Context) error {
+	global, err := c.globalPrivileges(ctx)
+	if err != nil || slices.Contains(global, "SELECT") {
+		return err
+	}
+	if _, err := c.value(ctx, "SELECT 1 FROM mysql.global_priv LIMIT 1"); err != nil {
+		return fmt.Errorf("the users of the server cannot be read: %w; GRANT SELECT ON mysql.* TO this user, or say globals off", err)
+	}
+	return nil
+}
+
+func (c *myConn) globalPrivileges(ctx context.Context) ([]string, error) {
+	grantees, err := c.grantees(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := strings.TrimSuffix(strings.Repeat("?, ", len(grantees)), ", ")
+	return c.list(ctx, "SELECT DISTINCT privilege_type FROM information_schema.user_privileges WHERE grantee IN ("+in+")", grantees...)
 }
 
 // examineTables refuses a database of which our user does not see everything: a dump program leaves out silently what it is not
@@ -112,7 +155,7 @@ func (c *myConn) missingPrivileges(ctx context.Context, database string) (missin
 		return nil, err
 	}
 	in := strings.TrimSuffix(strings.Repeat("?, ", len(grantees)), ", ")
-	global, err := c.list(ctx, "SELECT DISTINCT privilege_type FROM information_schema.user_privileges WHERE grantee IN ("+in+")", grantees...)
+	global, err := c.globalPrivileges(ctx)
 	if err != nil {
 		return nil, err
 	}

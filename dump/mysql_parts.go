@@ -43,7 +43,7 @@ func (m *MySQL) serverParts(ctx context.Context, name string) (parts []backup.Pa
 		return nil, err
 	}
 	switch {
-	case server.mariadb && (m.Globals == nil || *m.Globals):
+	case m.withUsers(server):
 		parts = append(parts, backup.Part{Name: name + globalsSuffix, Media: mediaSQL})
 	case m.Globals != nil && *m.Globals:
 		return nil, errors.New("globals: the program of MySQL cannot dump users; take it out, and save them with a source command")
@@ -63,6 +63,11 @@ func (m *MySQL) serverParts(ctx context.Context, name string) (parts []backup.Pa
 		parts = append(parts, backup.Part{Name: name + "." + escapeName(database) + ".sql", Media: mediaSQL})
 	}
 	return parts, nil
+}
+
+// withUsers reports whether the users are dumped too.
+func (m *MySQL) withUsers(server myVersion) bool {
+	return server.mariadb && (m.AllDatabases && m.Globals == nil || m.Globals != nil && *m.Globals)
 }
 
 func (m *MySQL) excluded(name string) bool {

@@ -161,6 +161,18 @@ func testMySQLAll(t *testing.T, my *realtest.MariaDB) {
 	if err := m.Restore(t.Context(), backup.Part{Name: "db.1.globals-only.sql"}, strings.NewReader(""), "x", dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) {
 		t.Error(err)
 	}
+	for grant, want := range map[string]string{"SELECT ON big.*": "GRANT SHOW DATABASES", "SHOW DATABASES ON *.*": "GRANT SELECT ON mysql.*"} {
+		my.SQL(t, "", "CREATE OR REPLACE USER blind@'127.0.0.1' IDENTIFIED BY 'x'; GRANT "+grant+" TO blind@'127.0.0.1'")
+		blind := mySource(t, my.UserDSN("blind", "x", ""))
+		_, err := blind.Parts(t.Context(), "db")
+		if err == nil {
+			_, err = blind.Dump(t.Context(), backup.Part{Name: "db.globals-only.sql"}, io.Discard, dumptest.Task(t))
+		}
+		text := fmt.Sprint(blind.Examine(t.Context(), dumptest.Task(t)))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(text, want) {
+			t.Errorf("%s: %v; examined: %s", grant, err, text)
+		}
+	}
 	my.SQL(t, "", "DROP DATABASE users; DROP DATABASE `a.b/c`")
 }
 

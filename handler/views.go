@@ -44,11 +44,15 @@ type tagged struct {
 	backup.Snapshot
 }
 
-// The tags of snapshots that were made in doubt, and of those that nothing removes.
+// The tags of snapshots that were made in doubt, of what a restore replaced, and of those that nothing removes.
 const (
 	suspect = "suspect"
+	safety  = "safety"
 	pinned  = "keep"
 )
+
+// Safety reports whether the snapshot holds what a restore replaced, however that was.
+func (v tagged) Safety() bool { return slices.Contains(v.Tags, safety) }
 
 // Suspect reports whether a person should look before relying on the snapshot.
 func (v tagged) Suspect() bool { return slices.Contains(v.Tags, suspect) || v.Repaired() }
