@@ -27,8 +27,9 @@ func (s *Service) SetGrace(d time.Duration) { s.grace = d }
 // MemoryKey is where the Store remembers the repository at a location.
 func MemoryKey(location string) string { return memoryKey(location) }
 
-// SetClock makes the Service's clock wrong by d.
+// SetClock makes the Service's clock wrong by d, between runs: it waits until the last one is told.
 func (s *Service) SetClock(d time.Duration) {
+	s.telling.Wait()
 	s.now = func() time.Time { return time.Now().Add(d) }
 }
 
