@@ -23,12 +23,11 @@ with the facts alone, as the notifier is configured. The snapshot is an ID, the 
 there is one attempt.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			q.Repository = s.repository
-			x, err := s.Snapshot(ctx, q.Repository, args[0], q.Job)
+			id, err := s.find(ctx, args[0], q.Job)
 			if err != nil {
 				return err
 			}
-			q.Snapshot = x.ID
+			q.Repository, q.Snapshot = s.repository, id
 			report, err := s.Mail(ctx, q)
 			if err != nil {
 				return err

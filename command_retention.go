@@ -197,12 +197,12 @@ tag "keep", which restic honours with forget --keep-tag keep.`,
 		cmd.Flags().StringVar(&note, "note", "", "Why, in a line; of one that is pinned it replaces the note, and an empty one removes it")
 	}
 	cmd.RunE = action(func(ctx context.Context, s *session, snapshots []string) error {
-		q := backup.KeepRequest{Repository: s.repository, Keep: pin}
+		q := backup.KeepRequest{Keep: pin}
 		if cmd.Flags().Changed("note") {
 			q.Note = &note
 		}
 		return s.retag(ctx, snapshots, job, func(id string) (backup.Run, error) {
-			q.Snapshot = id
+			q.Repository, q.Snapshot = s.repository, id
 			return s.Keep(ctx, q)
 		})
 	})

@@ -206,9 +206,13 @@ func catCommand() *cobra.Command {
 	return cmd
 }
 
-// find resolves a snapshot's name to its ID, which keeps its meaning while others are made.
+// find resolves a snapshot's name to its ID, which keeps its meaning while others are made. What follows is asked of its
+// repository, which the job may have chosen.
 func (s *session) find(ctx context.Context, name, job string) (string, error) {
 	x, err := s.Snapshot(ctx, s.repository, name, job)
+	if err == nil {
+		s.repository = x.Repository
+	}
 	return x.ID, err
 }
 

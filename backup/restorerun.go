@@ -71,7 +71,7 @@ func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run
 	if err := q.check(); err != nil {
 		return Run{}, err
 	}
-	c, v, err := s.vault(q.Repository)
+	c, v, err := s.vaultOfJob(q.Repository, q.Job)
 	if err != nil {
 		return Run{}, err
 	}

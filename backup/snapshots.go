@@ -56,7 +56,7 @@ type SnapshotList struct {
 
 // Snapshots lists snapshots. ErrNotFound for a job that neither is configured nor has any.
 func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList, error) {
-	c, v, err := s.vault(q.Repository)
+	c, v, err := s.vaultOfJob(q.Repository, q.Job)
 	if err != nil {
 		return SnapshotList{}, err
 	}
@@ -97,7 +97,7 @@ func page[T any](all []T, offset, limit int) []T {
 
 // Snapshot finds one snapshot by ID, stable ID, prefix of either, or "latest" (of job, when given).
 func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Snapshot, error) {
-	c, v, err := s.vault(repository)
+	c, v, err := s.vaultOfJob(repository, job)
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -80,6 +80,21 @@ func (s *Service) vault(name string) (*setup, *vault, error) {
 	return c, v, err
 }
 
+// vaultOfJob is vault; without a name it is the one that a job writes to, if there is such a job.
+func (s *Service) vaultOfJob(name, job string) (*setup, *vault, error) {
+	c, err := s.current()
+	if err != nil {
+		return nil, nil, err
+	}
+	if name == "" && job != "" {
+		if j, err := c.job(job); err == nil {
+			name = j.To
+		}
+	}
+	v, err := s.vaultIn(c, name)
+	return c, v, err
+}
+
 func (s *Service) vaultIn(c *setup, name string) (*vault, error) {
 	r, err := c.repository(name)
 	if err != nil {

@@ -83,6 +83,16 @@ func (c *call) number(name string, def, least int) (int, error) {
 // query is a parameter of the URL.
 func (c *call) query(name string) string { return c.r.URL.Query().Get(name) }
 
+// repository is the one that the query names, else the one that its job writes to; "" is the one named default, or the only one.
+func (c *call) repository() string {
+	if name, job := c.query("repository"), c.query("job"); name != "" || job == "" {
+		return name
+	} else if j, err := c.service.Job(c.r.Context(), job); err == nil {
+		return j.Repository
+	}
+	return ""
+}
+
 // path is the {path...} of the pattern, from the root of the snapshot; with ?relative=true it is one from the folder of
 // the snapshot's job, as a person types it.
 func (c *call) path() string {

@@ -21,7 +21,7 @@ func (c *call) download(log *slog.Logger, making making) error {
 	if err != nil {
 		return err
 	}
-	id, err := c.snapshotID(c.query("repository"), c.query("job"))
+	id, err := c.snapshotID(c.repository(), c.query("job"))
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (c *call) download(log *slog.Logger, making making) error {
 }
 
 func (c *call) downloadFile(log *slog.Logger, making making, id string, format archive.Format) error {
-	o, err := c.service.Open(c.r.Context(), c.query("repository"), id, c.path())
+	o, err := c.service.Open(c.r.Context(), c.repository(), id, c.path())
 	if errors.Is(err, repo.ErrIsFolder) {
 		return fmt.Errorf("%w; a folder is downloaded as one of: format=%s", err, archive.Names(archive.OfFolders))
 	}
@@ -70,7 +70,7 @@ func (c *call) downloadFile(log *slog.Logger, making making, id string, format a
 }
 
 func (c *call) downloadFolder(log *slog.Logger, making making, id string, format archive.Format) error {
-	f, err := c.service.OpenFolder(c.r.Context(), c.query("repository"), id, c.path())
+	f, err := c.service.OpenFolder(c.r.Context(), c.repository(), id, c.path())
 	if errors.Is(err, repo.ErrNotFolder) {
 		return fmt.Errorf("%w; a file is downloaded as one of: format=%s", err, archive.Names(archive.OfFiles))
 	}

@@ -77,22 +77,22 @@ func (a *API) snapshots(c *call) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	q := backup.SnapshotQuery{Repository: c.query("repository"), Job: c.query("job"), Offset: offset, Limit: per}
+	q := backup.SnapshotQuery{Repository: c.repository(), Job: c.query("job"), Offset: offset, Limit: per}
 	list, err := c.service.Snapshots(c.r.Context(), q)
 	return c.answer(snapshotPage{list.Total, offset/max(per, 1) + 1, per, each(list.Snapshots, presentSnapshot), list.Damaged}, err)
 }
 
 func (a *API) snapshot(c *call) error {
-	s, err := c.snapshot(c.r.Context(), c.query("repository"), c.query("job"))
+	s, err := c.snapshot(c.r.Context(), c.repository(), c.query("job"))
 	return c.answer(presentSnapshot(s), err)
 }
 
 func (a *API) list(c *call) error {
-	id, err := c.snapshotID(c.query("repository"), c.query("job"))
+	id, err := c.snapshotID(c.repository(), c.query("job"))
 	if err != nil {
 		return err
 	}
-	entries, err := c.service.List(c.r.Context(), c.query("repository"), id, c.path())
+	entries, err := c.service.List(c.r.Context(), c.repository(), id, c.path())
 	return c.answer(contentList{len(entries), each(entries, presentContent)}, err)
 }
 
@@ -105,7 +105,7 @@ func (a *API) restore(c *call) error {
 	if err := c.decode(&q); err != nil {
 		return err
 	}
-	q.Repository, q.Job = cmp.Or(q.Repository, c.query("repository")), cmp.Or(q.Job, c.query("job"))
+	q.Repository, q.Job = cmp.Or(q.Repository, c.repository()), cmp.Or(q.Job, c.query("job"))
 	if err := a.confine(&q); err != nil {
 		return err
 	}

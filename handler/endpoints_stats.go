@@ -27,7 +27,7 @@ type diffLine struct {
 // diff answers one JSON object a line, as the comparison goes; the last one is the summary. What goes wrong once the answer
 // has begun breaks the connection: an answer without a summary is none.
 func (a *API) diff(c *call) error {
-	id, err := c.snapshotID(c.query("repository"), c.query("job"))
+	id, err := c.snapshotID(c.repository(), c.query("job"))
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (a *API) diff(c *call) error {
 		}
 		return enc.Encode(l)
 	}
-	sum, err := c.service.Diff(c.r.Context(), c.query("repository"), id, c.query("with"),
+	sum, err := c.service.Diff(c.r.Context(), c.repository(), id, c.query("with"),
 		func(change repo.Change) error { return line(diffLine{Change: &change}) })
 	if err == nil {
 		err = line(diffLine{Summary: &sum})

@@ -61,7 +61,7 @@ type partView struct {
 func (p *pages) snapshot(c *call) error {
 	ctx, cancel := patient(c)
 	defer cancel()
-	s, err := c.snapshot(ctx, c.query("repository"), c.query("job"))
+	s, err := c.snapshot(ctx, c.repository(), c.query("job"))
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (p *pages) folder(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.snapshot(ctx, c.query("repository"), c.query("job"))
+	s, err := c.snapshot(ctx, c.repository(), c.query("job"))
 	if err != nil {
 		return err
 	}
