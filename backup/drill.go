@@ -22,15 +22,7 @@ func (s *Service) Drill(ctx context.Context, by string, q DrillRequest) (Run, er
 }
 
 func (s *Service) drill(by string, q DrillRequest, slot time.Time) (Run, error) {
-	c, err := s.current()
-	if err != nil {
-		return Run{}, err
-	}
-	j, err := c.job(q.Job)
-	if err != nil {
-		return Run{}, err
-	}
-	v, err := s.vaultIn(c, j.To)
+	c, v, j, err := s.jobVault(q.Job)
 	if err != nil {
 		return Run{}, err
 	}

@@ -35,17 +35,10 @@ func (x *drillRun) do(ctx context.Context) error {
 	defer stop()
 	x.swept = map[string]bool{}
 	x.service.sweepScratch(x.setup.DataDir)
-	x.setStep("opening the repository")
-	var err error
-	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
-		return because(ctx, err)
-	}
-	ctx, unlock, err := x.vault.readLock(ctx, x.repo, x.runner)
-	if err != nil {
-		return because(ctx, err)
-	}
-	defer unlock()
-	return because(ctx, x.drill(ctx))
+	return x.vault.reading(ctx, x.runner, func(ctx context.Context, r *repo.Repository) error {
+		x.repo = r
+		return x.drill(ctx)
+	})
 }
 
 func (x *drillRun) drill(ctx context.Context) (err error) {

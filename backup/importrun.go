@@ -29,15 +29,7 @@ type ImportRequest struct {
 // which the dump was made, also when others fail; one that was imported before is left out. What became of each is in the
 // run's Findings. ErrInvalid, ErrNotFound; ErrConflict (with the running run) while files of this job are imported.
 func (s *Service) Import(ctx context.Context, by string, q ImportRequest) (Run, error) {
-	c, err := s.current()
-	if err != nil {
-		return Run{}, err
-	}
-	job, err := c.job(q.Job)
-	if err != nil {
-		return Run{}, err
-	}
-	v, err := s.vaultIn(c, job.To)
+	c, v, job, err := s.jobVault(q.Job)
 	if err != nil {
 		return Run{}, err
 	}

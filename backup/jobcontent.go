@@ -11,15 +11,7 @@ import (
 // for the newest good snapshot that the job made on this host, or as for Snapshot, of any that it made here; path is
 // below the job's folder. Reading ends when ctx is done. ErrNotFound also for snapshots of other jobs and hosts.
 func (s *Service) OpenOf(ctx context.Context, job, id, path string) (*Opened, error) {
-	c, err := s.current()
-	if err != nil {
-		return nil, err
-	}
-	j, err := c.job(job)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.vaultIn(c, j.To)
+	c, v, _, err := s.jobVault(job)
 	if err != nil {
 		return nil, err
 	}

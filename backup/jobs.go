@@ -110,15 +110,7 @@ func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) {
 
 // backup starts a backup for a slot of its schedule, if it is for one.
 func (s *Service) backup(by, job string, slot time.Time) (Run, error) {
-	c, err := s.current()
-	if err != nil {
-		return Run{}, err
-	}
-	j, err := c.job(job)
-	if err != nil {
-		return Run{}, err
-	}
-	v, err := s.vaultIn(c, j.To)
+	c, v, j, err := s.jobVault(job)
 	if err != nil {
 		return Run{}, err
 	}

@@ -53,15 +53,7 @@ func (s *Service) RestoreFile(ctx context.Context, by string, q FileRestore) (Ru
 	if err := q.check(); err != nil {
 		return Run{}, err
 	}
-	c, err := s.current()
-	if err != nil {
-		return Run{}, err
-	}
-	j, err := c.job(q.Job)
-	if err != nil {
-		return Run{}, err
-	}
-	v, err := s.vaultIn(c, j.To)
+	c, v, j, err := s.jobVault(q.Job)
 	if err != nil {
 		return Run{}, err
 	}

@@ -118,17 +118,10 @@ func (x *restoreRun) do(ctx context.Context) error {
 	}
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
-	x.setStep("opening the repository")
-	var err error
-	if x.repo, err = x.vault.open(ctx, x.setup, createNever); err != nil {
-		return because(ctx, err)
-	}
-	ctx, unlock, err := x.vault.readLock(ctx, x.repo, x.runner)
-	if err != nil {
-		return because(ctx, err)
-	}
-	defer unlock()
-	return because(ctx, x.restore(ctx))
+	return x.vault.reading(ctx, x.runner, func(ctx context.Context, r *repo.Repository) error {
+		x.repo = r
+		return x.restore(ctx)
+	})
 }
 
 func (x *restoreRun) restore(ctx context.Context) (err error) {

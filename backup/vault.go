@@ -226,6 +226,21 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 	}, nil
 }
 
+// reading opens the repository for a run and works under readLock.
+func (v *vault) reading(ctx context.Context, run *runner, work func(ctx context.Context, r *repo.Repository) error) error {
+	run.setStep("opening the repository")
+	r, err := v.open(ctx, run.setup, createNever)
+	if err != nil {
+		return because(ctx, err)
+	}
+	ctx, unlock, err := v.readLock(ctx, r, run)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer unlock()
+	return because(ctx, work(ctx, r))
+}
+
 // readLock is lock for what only reads; it returns the context to work under, never nil. A recovery goes on without a lock, from a
 // medium that cannot be written to, or beside the lock of a machine that is gone: everything it reads is verified, so the
 // worst that a prune of others does to it is that something is missing, and named.

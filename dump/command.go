@@ -1,12 +1,12 @@
 package dump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -95,18 +95,10 @@ func (c *Command) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision replaces the placeholders.
 func (c *Command) Provision(caddy.Context) error {
-	c.env = nil
-	for key, value := range c.Env {
-		value, err := resolve("env "+key, value)
-		if err != nil {
-			return err
-		}
-		c.env = append(c.env, key+"="+value)
-	}
-	slices.Sort(c.env)
-	var err error
-	c.Dir, err = resolve("dir", c.Dir)
-	return err
+	var err1, err2 error
+	c.env, err1 = resolveEnv(c.Env)
+	c.Dir, err2 = resolve("dir", c.Dir)
+	return cmp.Or(err1, err2)
 }
 
 // Validate checks the settings. Whether the program is there is seen when it is run.
@@ -122,10 +114,8 @@ func (c *Command) Validate() error {
 			return fmt.Errorf("placeholder in argument '%s': every user of the machine can read arguments; hand it over with env", arg)
 		}
 	}
-	for key := range c.Env {
-		if key == "" || strings.ContainsAny(key, "=\x00") {
-			return fmt.Errorf("bad env key '%s'", key)
-		}
+	if err := checkEnv(c.Env); err != nil {
+		return err
 	}
 	if c.Dir != "" && !filepath.IsAbs(c.Dir) {
 		return fmt.Errorf("dir '%s' is not an absolute path", c.Dir)

@@ -71,17 +71,9 @@ func (*Django) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision replaces the placeholders.
-func (d *Django) Provision(caddy.Context) error {
-	d.env = nil
-	for key, value := range d.Env {
-		value, err := resolve("env "+key, value)
-		if err != nil {
-			return err
-		}
-		d.env = append(d.env, key+"="+value)
-	}
-	slices.Sort(d.env)
-	return nil
+func (d *Django) Provision(caddy.Context) (err error) {
+	d.env, err = resolveEnv(d.Env)
+	return err
 }
 
 // Validate checks the settings. The project itself is asked when it is dumped.
@@ -114,12 +106,7 @@ func (d *Django) Validate() error {
 			return fmt.Errorf("'%s' cannot be the name of an app, a model or a database", label)
 		}
 	}
-	for key := range d.Env {
-		if key == "" || strings.ContainsAny(key, "=\x00") {
-			return fmt.Errorf("bad env key '%s'", key)
-		}
-	}
-	return nil
+	return checkEnv(d.Env)
 }
 
 func (d *Django) native() bool { return d.Engine == engineNative }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -97,4 +98,26 @@ func printed(ctx context.Context, path string, args ...string) (string, error) {
 		return "", err
 	}
 	return string(out), nil
+}
+
+// resolveEnv replaces the placeholders in the values of an environment.
+func resolveEnv(variables map[string]string) (env []string, err error) {
+	for _, key := range slices.Sorted(maps.Keys(variables)) {
+		value, err := resolve("env "+key, variables[key])
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, key+"="+value)
+	}
+	return env, nil
+}
+
+// checkEnv refuses names that no environment can hold.
+func checkEnv(variables map[string]string) error {
+	for key := range variables {
+		if key == "" || strings.ContainsAny(key, "=\x00") {
+			return fmt.Errorf("bad env key '%s'", key)
+		}
+	}
+	return nil
 }

@@ -105,19 +105,11 @@ func (db *pgDatabase) passwordFile() (*os.File, error) {
 	if strings.ContainsAny(db.conf.Password, "\n\x00") {
 		return nil, errors.New("dsn: the password has a line break in it, which no password file can hold")
 	}
-	f, err := os.CreateTemp("", "caddy-backup-") // 0600
-	if err != nil {
-		return nil, err
+	line := ""
+	if db.conf.Password != "" {
+		line = "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(db.conf.Password) + "\n"
 	}
-	err = os.Remove(f.Name())
-	if err == nil && db.conf.Password != "" {
-		_, err = fmt.Fprintf(f, "*:*:*:*:%s\n", strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(db.conf.Password))
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return secretFile(line)
 }
 
 // connect opens a connection to a database of the server.
