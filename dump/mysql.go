@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +46,9 @@ type MySQL struct {
 
 	dsn string // resolved: secret
 }
+
+// checkedMySQL is how a dump was verified.
+const checkedMySQL = "script read to the line that is written last, rows counted"
 
 // CaddyModule tells Caddy about the source.
 func (*MySQL) CaddyModule() caddy.ModuleInfo {
@@ -102,34 +107,29 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		return backup.Facts{}, err
 	}
 	database := m.databaseOf(p, s)
-	conn, err := s.connect(ctx, database)
+	conn, server, err := s.session(ctx, database)
 	if err != nil {
 		return backup.Facts{}, err
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err != nil {
-		return backup.Facts{}, err
-	}
 	tool, err := m.dumper(ctx, server)
 	if err != nil {
 		return backup.Facts{}, err
 	}
 	facts := backup.Facts{
-		Engine: server.String(), Tool: tool.path[strings.LastIndexByte(tool.path, '/')+1:] + " " + tool.version.text, Notes: tool.doubts(server),
+		Engine: server.String(), Tool: filepath.Base(tool.path) + " " + tool.version.text, Notes: tool.doubts(server),
 		Source: fmt.Sprintf("database %s on %s", database, s.place()),
 	}
-	args := append(tool.options(server), m.ignored(database)...)
+	var args []string
 	if database == "" {
 		facts.Source, args = "users of "+s.place(), []string{"--system=users"}
-		if err := conn.seesUsers(ctx); err != nil {
-			return backup.Facts{}, err
-		}
-	} else if err := conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t); err != nil {
-		return backup.Facts{}, err
+		err = conn.seesUsers(ctx)
+	} else {
+		args = slices.Concat(tool.options(server), m.ignored(database), []string{"--", database})
+		err = conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t)
 	}
-	if database != "" {
-		args = append(args, "--", database)
+	if err != nil {
+		return backup.Facts{}, err
 	}
 	program, settings, err := s.program(tool, args...)
 	if err != nil {
@@ -141,7 +141,7 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	if facts.Rows, err = dumpAlong(ctx, t, program, w, readScript); err != nil {
 		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
 	}
-	facts.Checked = "script read to the line that is written last, rows counted"
+	facts.Checked = checkedMySQL
 	return facts, nil
 }
 

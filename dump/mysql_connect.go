@@ -95,6 +95,20 @@ func (s *myServer) connect(ctx context.Context, database string) (*myConn, error
 	return nil, s.connectError(database, err)
 }
 
+// session is connect, with the server's version.
+func (s *myServer) session(ctx context.Context, database string) (*myConn, myVersion, error) {
+	conn, err := s.connect(ctx, database)
+	if err != nil {
+		return nil, myVersion{}, err
+	}
+	server, err := conn.version(ctx)
+	if err != nil {
+		conn.Close()
+		return nil, myVersion{}, err
+	}
+	return conn, server, nil
+}
+
 // connectError says what to do about a connection that was refused.
 func (s *myServer) connectError(database string, err error) error {
 	what := "cannot connect to MariaDB or MySQL on " + s.place()

@@ -19,16 +19,12 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 	if database == "" {
 		return m.Verify(ctx, d.Part, r, t) // users are the server's own: there is no place to try them out
 	}
-	conn, err := s.connect(ctx, "")
+	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return backup.Facts{}, err
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err == nil {
-		err = conn.create(ctx, at.Name, database, s)
-	}
-	if err == nil {
+	if err = conn.create(ctx, at.Name, database, s); err == nil {
 		err = s.fill(ctx, r, at.Name)
 	}
 	if err != nil {

@@ -17,15 +17,11 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 	if err != nil {
 		return failing(err)
 	}
-	conn, err := s.connect(ctx, s.database)
+	conn, server, err := s.session(ctx, s.database)
 	if err != nil {
 		return failing(err)
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err != nil {
-		return failing(err)
-	}
 	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "%s lets user %s in on %s", server, s.user, s.place())}
 	if tool, err := m.dumper(ctx, server); err != nil {
 		list = append(list, failing(err)...)

@@ -40,15 +40,11 @@ func (m *MySQL) Ready(ctx context.Context, d backup.Stored, o backup.Over, t *ba
 	if m.databaseOf(d.Part, s) == "" {
 		return fmt.Errorf("%w: users are not restored by themselves; restore the part as a file, and read it before you run it", backup.ErrInvalid)
 	}
-	conn, err := s.connect(ctx, "")
+	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err != nil {
-		return err
-	}
 	if err := suits(server, d.Facts.Engine, o, t); err != nil {
 		return err
 	}
@@ -101,15 +97,11 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 	if err != nil {
 		return err
 	}
-	conn, err := s.connect(ctx, "")
+	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err != nil {
-		return err
-	}
 	tool, err := m.dumper(ctx, server)
 	if err != nil {
 		return err

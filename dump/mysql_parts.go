@@ -33,15 +33,11 @@ func (m *MySQL) serverParts(ctx context.Context, name string) (parts []backup.Pa
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.connect(ctx, "")
+	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	server, err := conn.version(ctx)
-	if err != nil {
-		return nil, err
-	}
 	switch {
 	case m.withUsers(server):
 		parts = append(parts, backup.Part{Name: name + globalsSuffix, Media: mediaSQL})

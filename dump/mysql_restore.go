@@ -159,7 +159,7 @@ func (m *MySQL) Verify(ctx context.Context, _ backup.Part, r io.Reader, _ *backu
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	return backup.Facts{Checked: "script read to the line that is written last, rows counted", Rows: rows}, nil
+	return backup.Facts{Checked: checkedMySQL, Rows: rows}, nil
 }
 
 var _ backup.Verifier = (*MySQL)(nil)

@@ -27,11 +27,7 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	tools, err := p.tools(ctx, server)
-	if err != nil {
-		return backup.Facts{}, err
-	}
-	password, err := db.passwordFile()
+	tools, password, err := p.means(ctx, db, server)
 	if err != nil {
 		return backup.Facts{}, err
 	}

@@ -20,11 +20,7 @@ func (p *Postgres) dumpGlobals(ctx context.Context, db *pgDatabase, w io.Writer,
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	tools, err := p.tools(ctx, server)
-	if err != nil {
-		return backup.Facts{}, err
-	}
-	password, err := db.passwordFile()
+	tools, password, err := p.means(ctx, db, server)
 	if err != nil {
 		return backup.Facts{}, err
 	}

@@ -3,6 +3,7 @@ package dump
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -158,4 +159,14 @@ func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
 		}
 	}
 	return found
+}
+
+// means are what a dump of a server takes: the programs, and the password for them in a file, which the caller closes.
+func (p *Postgres) means(ctx context.Context, db *pgDatabase, server pgVersion) (pgTools, *os.File, error) {
+	tools, err := p.tools(ctx, server)
+	if err != nil {
+		return pgTools{}, nil, err
+	}
+	password, err := db.passwordFile()
+	return tools, password, err
 }
