@@ -45,19 +45,20 @@ var borders = map[string]border{
 	"archive": {ours: []string{"repo"}, theirs: forArchive, tests: []string{"fsnode", "repo/repotest", "storage", "internal/realtest"}},
 
 	"repo/repotest":       {ours: []string{"repo"}, theirs: nothing},
-	"storage":             {ours: []string{"repo", "backup"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
+	"storage":             {ours: []string{"repo", "backup", "internal/setting"}, theirs: anything, tests: []string{"storage/storagetest", "internal/realtest"}},
 	"storage/storagetest": {ours: []string{"repo"}, theirs: nothing, tests: []string{"storage"}},
-	"dump":                {ours: []string{"repo", "backup", "fsnode"}, theirs: anything, exec: true, tests: []string{"backup/backuptest", "dump/dumptest", "storage", "storage/storagetest", "internal/realtest"}},
+	"dump":                {ours: []string{"repo", "backup", "fsnode", "internal/setting"}, theirs: anything, exec: true, tests: []string{"backup/backuptest", "dump/dumptest", "storage", "storage/storagetest", "internal/realtest"}},
 	"dump/dumptest":       {ours: []string{"repo", "backup", "internal/realtest"}, theirs: nothing, tests: []string{"dump", "storage"}},
 	"backup/backuptest":   {ours: []string{"repo", "backup", "storage"}, theirs: nothing},
-	"handler":             {ours: []string{"archive", "backup", "repo"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
+	"handler":             {ours: []string{"archive", "backup", "repo", "internal/setting"}, theirs: anything, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "dump", "internal/realtest"}},
 
-	"notify": {ours: []string{"archive", "backup"}, theirs: anything, tests: []string{"backup/backuptest", "internal/realtest", "storage"}},
+	"notify": {ours: []string{"archive", "backup", "internal/setting"}, theirs: anything, tests: []string{"backup/backuptest", "internal/realtest", "storage"}},
 
-	".":              {ours: []string{"backup", "dump", "handler", "notify", "repo", "storage"}, theirs: anything, tests: []string{"internal/realtest"}},
+	".":              {ours: []string{"backup", "dump", "handler", "notify", "repo", "storage", "internal/setting"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"cmd/caddy":      {ours: []string{"."}, theirs: anything},
 	"caddyfile_test": {ours: []string{"."}, theirs: anything, exec: true, tests: []string{"backup", "handler", "repo", "storage", "dump", "internal/realtest"}},
 
+	"internal/setting":    {theirs: anything},
 	"internal/realtest":   {theirs: nothing, exec: true},
 	"internal/gotest":     {theirs: nothing, exec: true},
 	"examples/quickstart": {ours: []string{".", "backup", "handler"}, theirs: anything, tests: []string{"internal/realtest"}},

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
 
@@ -88,7 +89,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timezone":
 			err = unmarshalTimezone(d, &a.Timezone)
 		case "host":
-			err = unmarshalValue(d, &a.Host)
+			err = setting.OneArg(d, &a.Host)
 		case "cluster":
 			err = unmarshalFlag(d, &a.Cluster)
 		case "repository":
@@ -112,7 +113,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func unmarshalTimezone(d *caddyfile.Dispenser, name *string) error {
-	if err := unmarshalValue(d, name); err != nil {
+	if err := setting.OneArg(d, name); err != nil {
 		return err
 	}
 	if strings.Contains(*name, "{") {
@@ -156,9 +157,9 @@ func (r *Repository) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "storage":
 		return r.unmarshalStorage(d)
 	case "password":
-		return unmarshalValue(d, &r.Password)
+		return setting.OneArg(d, &r.Password)
 	case "compression":
-		if err := unmarshalValue(d, &r.Compression); err != nil {
+		if err := setting.OneArg(d, &r.Compression); err != nil {
 			return err
 		}
 		return wrap(d, checkCompression(r.Compression))
@@ -196,7 +197,7 @@ func (r *Repository) unmarshalPackSize(d *caddyfile.Dispenser) error {
 		return d.Err("pack_size already specified")
 	}
 	var text string
-	if err := unmarshalValue(d, &text); err != nil {
+	if err := setting.OneArg(d, &text); err != nil {
 		return err
 	}
 	size, err := humanize.ParseBytes(text)
@@ -207,21 +208,6 @@ func (r *Repository) unmarshalPackSize(d *caddyfile.Dispenser) error {
 		return d.Errf("bad pack_size value '%s': must be between 4MiB and 128MiB", text)
 	}
 	r.PackSize = int(size)
-	return nil
-}
-
-// unmarshalValue reads the one argument of the current word, which may be there once only and may not be empty.
-func unmarshalValue(d *caddyfile.Dispenser, value *string) error {
-	word := d.Val()
-	if *value != "" {
-		return d.Errf("%s already specified", word)
-	}
-	if !d.AllArgs(value) {
-		return d.ArgErr()
-	}
-	if *value == "" {
-		return d.Errf("bad %s value: must not be empty", word)
-	}
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
@@ -46,7 +48,7 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "source":
 		return j.unmarshalSource(d)
 	case "to":
-		return unmarshalValue(d, &j.To)
+		return setting.OneArg(d, &j.To)
 	case "timeout":
 		return unmarshalDuration(d, &j.Timeout)
 	case "stall_timeout":

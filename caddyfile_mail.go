@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // unmarshalMailTo reads
@@ -31,7 +32,7 @@ func (j *Job) unmarshalMailTo(d *caddyfile.Dispenser) error {
 //
 //	download_format none|gz|bz2|zst
 func (j *Job) unmarshalDownloadFormat(d *caddyfile.Dispenser) error {
-	if err := unmarshalValue(d, &j.DownloadFormat); err != nil {
+	if err := setting.OneArg(d, &j.DownloadFormat); err != nil {
 		return err
 	}
 	return wrap(d, backup.CheckDownloadFormat(j.DownloadFormat))

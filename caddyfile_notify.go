@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // unmarshalNotifier reads
@@ -91,7 +92,7 @@ func eventNames() string {
 }
 
 func (a *App) unmarshalPublicURL(d *caddyfile.Dispenser) error {
-	if err := unmarshalValue(d, &a.PublicURL); err != nil {
+	if err := setting.OneArg(d, &a.PublicURL); err != nil {
 		return err
 	}
 	if strings.Contains(a.PublicURL, "{") {

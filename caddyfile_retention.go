@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // unmarshalRetention reads which snapshots of a job stay:
@@ -138,7 +139,7 @@ func unmarshalLimitSize(d *caddyfile.Dispenser, size *int64) error {
 func unmarshalSwitch(d *caddyfile.Dispenser, off *bool) error {
 	word := d.Val()
 	var text string
-	if err := unmarshalValue(d, &text); err != nil {
+	if err := setting.OneArg(d, &text); err != nil {
 		return err
 	}
 	if text != "on" && text != "off" {
@@ -150,7 +151,7 @@ func unmarshalSwitch(d *caddyfile.Dispenser, off *bool) error {
 
 // unmarshalShrinkLimit reads by how much a part may shrink before a backup is suspect.
 func (j *Job) unmarshalShrinkLimit(d *caddyfile.Dispenser) error {
-	if err := unmarshalValue(d, &j.ShrinkLimit); err != nil {
+	if err := setting.OneArg(d, &j.ShrinkLimit); err != nil {
 		return err
 	}
 	return wrap(d, backup.CheckShrinkLimit(j.ShrinkLimit))

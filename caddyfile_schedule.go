@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // unmarshalSchedule reads all arguments of the current word as a schedule.
@@ -79,7 +80,7 @@ func (r *Repository) unmarshalPrune(d *caddyfile.Dispenser) error {
 // unmarshalDuration reads a duration above 0.
 func unmarshalDuration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	word, text := d.Val(), ""
-	if err := unmarshalValue(d, &text); err != nil {
+	if err := setting.OneArg(d, &text); err != nil {
 		return err
 	}
 	duration, err := caddy.ParseDuration(text)

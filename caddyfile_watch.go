@@ -5,6 +5,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // never is a duration that is written as off.
@@ -18,7 +20,7 @@ func unmarshalDurationOrOff(d *caddyfile.Dispenser, value *caddy.Duration) error
 	if *value != 0 {
 		return d.Errf("%s already specified", word)
 	}
-	if err := unmarshalValue(d, &text); err != nil {
+	if err := setting.OneArg(d, &text); err != nil {
 		return err
 	}
 	if text == "off" {

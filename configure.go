@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
@@ -40,7 +41,7 @@ func (a *App) configure(ctx caddy.Context) error {
 		return err
 	}
 	a.config.DataDir = dataDir
-	if a.config.Host, err = resolve("host", a.Host); err != nil {
+	if a.config.Host, err = setting.Resolve("host", a.Host); err != nil {
 		return err
 	}
 	if a.config.Zone, err = loadZone(a.Timezone); err != nil {
@@ -59,7 +60,7 @@ func loadZone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.Local, nil
 	}
-	name, err := resolve("timezone", name)
+	name, err := setting.Resolve("timezone", name)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (r *Repository) configure(ctx caddy.Context, name, dataDir string) (backup.
 	c := backup.RepositoryConfig{
 		Name: name, Compression: repo.Compression(r.Compression), PackSize: r.PackSize, Check: r.Check, Prune: r.Prune,
 	}
-	password, err := resolve("password", r.Password)
+	password, err := setting.Resolve("password", r.Password)
 	if err != nil {
 		return c, err
 	}
@@ -148,7 +149,7 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Drill: j.Drill, Notify: j.Notify,
 		}
 		var err error
-		if job.MailTo, err = resolveAll("mail_to", j.MailTo); err != nil {
+		if job.MailTo, err = setting.ResolveAll("mail_to", j.MailTo); err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
 		if j.Timezone != "" {
@@ -266,28 +267,6 @@ func filesIn(s string) (paths []string) {
 		}
 	}
 	return paths
-}
-
-// resolve replaces the placeholders in s. One that is unset is an error: a backup encrypted with half a password, or
-// with none, would look like any other.
-func resolve(what, s string) (string, error) {
-	out, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
-			"so that its user can read it", what, err)
-	}
-	return out, nil
-}
-
-// resolveAll is resolve for each of a list.
-func resolveAll(what string, list []string) (resolved []string, err error) {
-	for _, s := range list {
-		if s, err = resolve(what, s); err != nil {
-			return nil, err
-		}
-		resolved = append(resolved, s)
-	}
-	return resolved, nil
 }
 
 // needsKey makes sure that a guest's name is there. Caddy's own error for a missing one shows the whole object,

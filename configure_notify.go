@@ -9,13 +9,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 var errBadPublicURL = errors.New("bad public_url value: must be the address of the page, such as https://backups.example.com")
 
 // configureNotifiers loads the notifiers, in the order of their names.
 func (a *App) configureNotifiers(ctx caddy.Context) (err error) {
-	if a.config.PublicURL, err = resolve("public_url", a.PublicURL); err != nil {
+	if a.config.PublicURL, err = setting.Resolve("public_url", a.PublicURL); err != nil {
 		return err
 	}
 	if a.config.PublicURL != "" {

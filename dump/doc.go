@@ -14,12 +14,11 @@
 package dump
 
 import (
-	"fmt"
 	"os"
 	"os/user"
 	"strconv"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // namespace is where the modules of this package are registered.
@@ -27,13 +26,8 @@ const namespace = "backup.sources."
 
 // resolve replaces the placeholders in a setting. An unknown or empty one is an error that names the setting, but not
 // its value: it may hold a secret.
-func resolve(setting, value string) (string, error) {
-	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
-			"so that its user can read it", setting, err)
-	}
-	return resolved, nil
+func resolve(name, value string) (string, error) {
+	return setting.Resolve(name, value)
 }
 
 // userName is who we are, for messages about permissions.

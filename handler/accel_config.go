@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // everyJob stands for all jobs in AccelSnapshots.
@@ -19,7 +21,7 @@ const everyJob = "*"
 // on the disk.
 func (a *Accel) Provision(ctx caddy.Context) error {
 	a.log, a.now = ctx.Slogger(), time.Now
-	if err := a.resolveRoots(caddy.NewReplacer()); err != nil {
+	if err := a.resolveRoots(); err != nil {
 		return err
 	}
 	if err := a.check(false); err != nil {
@@ -56,9 +58,9 @@ type accelRoot struct {
 	path *string
 }
 
-func (a *Accel) resolveRoots(repl *caddy.Replacer) error {
+func (a *Accel) resolveRoots() error {
 	for _, r := range a.roots() {
-		root, err := resolveSetting(repl, r.word, *r.path)
+		root, err := setting.Resolve(r.word, *r.path)
 		if err != nil {
 			return err
 		}

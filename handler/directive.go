@@ -3,6 +3,8 @@ package handler
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // Both directives are registered here, so that their order to each other is fixed: after authentication and encode,
@@ -50,11 +52,11 @@ func (h *Handler) parse(d httpcaddyfile.Helper) error {
 	case "viewer":
 		return names(d, &h.Viewers)
 	case "user":
-		return once(d, &h.User)
+		return setting.OneArg(d.Dispenser, &h.User)
 	case "health_token":
-		return once(d, &h.HealthToken)
+		return setting.OneArg(d.Dispenser, &h.HealthToken)
 	case "restore_root":
-		return once(d, &h.RestoreRoot)
+		return setting.OneArg(d.Dispenser, &h.RestoreRoot)
 	case "insecure_no_auth":
 		return flag(d, &h.InsecureNoAuth)
 	case "read_only":
@@ -73,21 +75,6 @@ func names(d httpcaddyfile.Helper, into *[]string) error {
 		return d.ArgErr()
 	}
 	*into = append(*into, args...)
-	return nil
-}
-
-// once reads exactly one value, of a line that may stand once.
-func once(d httpcaddyfile.Helper, into *string) error {
-	word := d.Val()
-	if *into != "" {
-		return d.Errf("%s already specified", word)
-	}
-	if !d.AllArgs(into) {
-		return d.ArgErr()
-	}
-	if *into == "" {
-		return d.Errf("%s is empty", word)
-	}
 	return nil
 }
 

@@ -43,7 +43,7 @@ func TestDirectiveErrors(t *testing.T) {
 		"backup {\n\tuser\n}":              "wrong argument count",
 		"backup {\n\tuser a b\n}":          "wrong argument count",
 		"backup {\n\tuser a\n\tuser b\n}":  "user already specified",
-		"backup {\n\thealth_token \"\"\n}": "health_token is empty",
+		"backup {\n\thealth_token \"\"\n}": "bad health_token value: must not be empty",
 		"backup {\n\tread_only yes\n}":     "wrong argument count",
 		"backup {\n\tinsecure\n}":          "unrecognized subdirective 'insecure'",
 		"backup {\n\tsettings off\n}":      "'settings' is not supported yet",

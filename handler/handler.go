@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -63,8 +64,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.service, err = serviceOf(ctx, "backup"); err != nil {
 		return err
 	}
-	repl := caddy.NewReplacer()
-	if err := errors.Join(h.resolveRoles(repl), h.resolveToken(repl), h.resolveRoot(repl)); err != nil {
+	if err := errors.Join(h.resolveRoles(), h.resolveToken(), h.resolveRoot()); err != nil {
 		return err
 	}
 	stopping, stop := context.WithCancel(context.Background())
@@ -96,11 +96,11 @@ func serviceOf(ctx caddy.Context, what string) (func() *backup.Service, error) {
 	return provider.Service, nil
 }
 
-func (h *Handler) resolveRoot(repl *caddy.Replacer) error {
+func (h *Handler) resolveRoot() error {
 	if h.RestoreRoot == "" {
 		return nil
 	}
-	root, err := resolveSetting(repl, "restore_root", h.RestoreRoot)
+	root, err := setting.Resolve("restore_root", h.RestoreRoot)
 	if err != nil {
 		return err
 	}

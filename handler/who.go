@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // defaultUser is set by Caddy's authentication handlers, basic_auth among them.
@@ -17,14 +19,14 @@ const defaultUser = "{http.auth.user.id}"
 const certificateFields = "{http.request.tls.client."
 
 // resolveRoles fills the table of users and says in the log what follows from having none.
-func (h *Handler) resolveRoles(repl *caddy.Replacer) error {
+func (h *Handler) resolveRoles() error {
 	h.roles = make(map[string]Role)
 	for _, list := range []struct {
 		role  Role
 		names []string
 	}{{Admin, h.Admins}, {Operator, h.Operators}, {Viewer, h.Viewers}} {
 		for _, name := range list.names {
-			if err := h.addUser(repl, name, list.role); err != nil {
+			if err := h.addUser(name, list.role); err != nil {
 				return err
 			}
 		}
@@ -42,8 +44,8 @@ func (h *Handler) resolveRoles(repl *caddy.Replacer) error {
 	return nil
 }
 
-func (h *Handler) addUser(repl *caddy.Replacer, name string, role Role) error {
-	user, err := resolveSetting(repl, role.String(), name)
+func (h *Handler) addUser(name string, role Role) error {
+	user, err := setting.Resolve(role.String(), name)
 	if err != nil {
 		return err
 	}
@@ -57,22 +59,11 @@ func (h *Handler) addUser(repl *caddy.Replacer, name string, role Role) error {
 	return nil
 }
 
-// resolveSetting replaces the placeholders in a setting. One that is unset is an error: an empty name or token would be
-// everybody's.
-func resolveSetting(repl *caddy.Replacer, setting, value string) (string, error) {
-	out, err := repl.ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
-			"so that its user can read it", setting, err)
-	}
-	return out, nil
-}
-
-func (h *Handler) resolveToken(repl *caddy.Replacer) error {
+func (h *Handler) resolveToken() error {
 	if h.HealthToken == "" {
 		return nil
 	}
-	token, err := resolveSetting(repl, "health_token", h.HealthToken)
+	token, err := setting.Resolve("health_token", h.HealthToken)
 	if err != nil {
 		return err
 	}

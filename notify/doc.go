@@ -18,39 +18,15 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // namespace is where the modules of this package are registered.
 const namespace = "backup.notifiers."
 
-// resolve replaces the placeholders in a setting. An unknown or empty one is an error that names the setting, but not its
-// value: it may hold a secret.
-func resolve(setting, value string) (string, error) {
-	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
-			"so that its user can read it", setting, err)
-	}
-	return resolved, nil
-}
-
-// oneArg reads the only argument of a subdirective that may stand once.
-func oneArg(d *caddyfile.Dispenser, to *string) error {
-	word := d.Val()
-	if *to != "" {
-		return d.Errf("%s already specified", word)
-	}
-	if !d.AllArgs(to) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
 // address reads a URL of the web, with its placeholders replaced. An error does not show it: it may hold a token.
 func address(value string) (*url.URL, error) {
-	value, err := resolve("url", value)
+	value, err := setting.Resolve("url", value)
 	if err != nil {
 		return nil, err
 	}

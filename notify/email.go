@@ -17,6 +17,7 @@ import (
 	"github.com/wneessen/go-mail"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Email)) }
@@ -84,7 +85,7 @@ func (e *Email) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		word := d.Val()
 		if to, known := words[word]; known {
-			if err := oneArg(d, to); err != nil {
+			if err := setting.OneArg(d, to); err != nil {
 				return err
 			}
 			continue
@@ -154,7 +155,7 @@ func (e *Email) Provision(caddy.Context) error {
 		to          *string
 	}{{"username", e.Username, &e.username}, {"password", e.Password, &e.password}, {"from", e.From, &e.from}} {
 		var err error
-		if *s.to, err = resolve(s.name, s.value); err != nil {
+		if *s.to, err = setting.Resolve(s.name, s.value); err != nil {
 			return err
 		}
 	}
@@ -169,7 +170,7 @@ func (e *Email) Provision(caddy.Context) error {
 	}
 	e.to = nil
 	for _, text := range e.To {
-		to, err := resolve("to", text)
+		to, err := setting.Resolve("to", text)
 		if err != nil {
 			return err
 		}
@@ -184,7 +185,7 @@ func (e *Email) Provision(caddy.Context) error {
 // provisionServer decides how to talk to the server: what would carry mails, or a password, over a network in plain, is
 // refused.
 func (e *Email) provisionServer() error {
-	at, err := resolve("smtp", e.SMTP)
+	at, err := setting.Resolve("smtp", e.SMTP)
 	if err != nil {
 		return err
 	}
@@ -243,7 +244,7 @@ func (e *Email) roots() (*x509.CertPool, error) {
 	if e.CAFile == "" {
 		return nil, nil
 	}
-	path, err := resolve("ca_file", e.CAFile)
+	path, err := setting.Resolve("ca_file", e.CAFile)
 	if err != nil {
 		return nil, err
 	}

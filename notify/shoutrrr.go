@@ -13,6 +13,7 @@ import (
 	"github.com/nicholas-fedor/shoutrrr/pkg/types"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Shoutrrr)) }
@@ -50,7 +51,7 @@ func (s *Shoutrrr) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if word := d.Val(); word != "template" {
 			return d.Errf("unrecognized subdirective '%s'", word)
 		}
-		if err := oneArg(d, &s.Template); err != nil {
+		if err := setting.OneArg(d, &s.Template); err != nil {
 			return err
 		}
 	}
@@ -60,7 +61,7 @@ func (s *Shoutrrr) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Provision replaces the placeholders. It asks the library for no more than whether it knows the service: to read the whole
 // URL, some of its services log in.
 func (s *Shoutrrr) Provision(caddy.Context) (err error) {
-	if s.url, err = resolve("url", s.URL); err != nil {
+	if s.url, err = setting.Resolve("url", s.URL); err != nil {
 		return err
 	}
 	scheme, _, found := strings.Cut(s.url, "://")

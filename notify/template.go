@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // told is what templates are given: the fields of the notification, and Enclosed.
@@ -54,7 +55,7 @@ func readWording(path string, check func(said string) error) (*wording, error) {
 	if path == "" {
 		return nil, nil
 	}
-	path, err := resolve("template", path)
+	path, err := setting.Resolve("template", path)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Webhook)) }
@@ -65,11 +66,11 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		switch word := d.Val(); word {
 		case "secret":
-			if err := oneArg(d, &w.Secret); err != nil {
+			if err := setting.OneArg(d, &w.Secret); err != nil {
 				return err
 			}
 		case "template":
-			if err := oneArg(d, &w.Template); err != nil {
+			if err := setting.OneArg(d, &w.Template); err != nil {
 				return err
 			}
 		case "header":
@@ -96,14 +97,14 @@ func (w *Webhook) Provision(caddy.Context) (err error) {
 	if w.address, err = address(w.URL); err != nil {
 		return err
 	}
-	secret, err := resolve("secret", w.Secret)
+	secret, err := setting.Resolve("secret", w.Secret)
 	if err != nil {
 		return err
 	}
 	w.secret = []byte(secret)
 	w.headers = http.Header{}
 	for name, value := range w.Headers {
-		if value, err = resolve("header "+name, value); err != nil {
+		if value, err = setting.Resolve("header "+name, value); err != nil {
 			return err
 		}
 		w.headers.Set(name, value)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() {
@@ -73,9 +74,9 @@ func (m *LocalModule) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision replaces placeholders. It does not touch the folder.
 func (m *LocalModule) Provision(caddy.Context) error {
-	path, err := caddy.NewReplacer().ReplaceOrErr(m.Path, true, true)
+	path, err := setting.Resolve("storage "+m.Path, m.Path)
 	if err != nil {
-		return fmt.Errorf("storage %s: %w", m.Path, err)
+		return err
 	}
 	m.Local = NewLocal(path) // cleans the path only, so that Validate still sees a relative one
 	return nil
