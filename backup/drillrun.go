@@ -33,6 +33,8 @@ type drillRun struct {
 func (x *drillRun) do(ctx context.Context) error {
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
+	ctx, rest := x.watched(ctx, x.job.Stall)
+	defer rest()
 	x.swept = map[string]bool{}
 	x.service.sweepScratch(x.setup.DataDir)
 	return x.vault.reading(ctx, x.runner, func(ctx context.Context, r *repo.Repository) error {
@@ -186,7 +188,7 @@ func (x *drillRun) scratch(ctx context.Context, p *ManifestPart, drill func(Stor
 	}
 	s := Stored{Part: Part{Name: p.Name, Folder: p.Folder, Media: p.Media}, Facts: p.Facts, Size: p.Size, Files: p.Files}
 	var is Facts
-	err = x.guard(ctx, "drill of "+p.Name, func() (err error) {
+	err = x.rebuilding(ctx, "drill of "+p.Name, func() (err error) {
 		defer func() { err = errors.Join(err, removeScratch(at.Dir)) }() // here, for nobody may be left behind who still fills it
 		is, err = drill(s, at)
 		return err
@@ -208,7 +210,7 @@ func (x *drillRun) feed(ctx context.Context, p *ManifestPart, node repo.Node, f 
 		return err
 	}
 	defer file.Close()
-	r := &sumReader{from: file, hash: sha256.New(), want: p.SHA256, count: func(n int) { x.done.Add(int64(n)) }}
+	r := &sumReader{from: awaitedReader{file, &x.life}, hash: sha256.New(), want: p.SHA256, count: func(n int) { x.done.Add(int64(n)) }}
 	if err := f(r); err != nil {
 		return err
 	}

@@ -81,6 +81,8 @@ type importRun struct {
 func (x *importRun) do(ctx context.Context) error {
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
+	ctx, rest := x.watched(ctx, x.job.Stall)
+	defer rest()
 	if err := x.findPart(ctx); err != nil {
 		return because(ctx, err)
 	}

@@ -18,7 +18,9 @@ func (x *importRun) one(ctx context.Context, f importFile) error {
 	if x.request.DryRun {
 		return x.look(ctx, f)
 	}
-	if err := x.vault.gate.enter(ctx, x.runner); err != nil {
+	over := x.task().Quiet() // a backup of hours may be before us
+	err := x.vault.gate.enter(ctx, x.runner)
+	if over(); err != nil {
 		return err
 	}
 	defer x.vault.gate.leave()

@@ -148,7 +148,7 @@ func (x *restoreRun) feed(ctx context.Context, node repo.Node, sum string, f fun
 		return err
 	}
 	defer file.Close()
-	r := &sumReader{from: file, hash: sha256.New(), want: sum, count: func(n int) { x.done.Add(int64(n)) }}
+	r := &sumReader{from: awaitedReader{file, &x.life}, hash: sha256.New(), want: sum, count: func(n int) { x.done.Add(int64(n)) }}
 	if err := f(r); err != nil {
 		return err
 	}

@@ -19,14 +19,15 @@ const (
 	EventOverdue   Event = "overdue"      // no good backup for longer than there may be
 	EventRecovered Event = "recovered"    // a success after a bad one, or after overdue; or the end of damage
 	EventDrill     Event = "drill_failed" // the newest good snapshot was tried out, and would not come back as it was
+	EventStalled   Event = "stalled"      // nothing moves in a restore, or a drill, that is not ended for that
 	EventDamage    Event = "damage"       // of the repository that the job writes to: what a check or the watch found
 )
 
 // Events are all events.
-var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventDamage}
+var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage}
 
 // DefaultEvents are those that a job without a word on it tells.
-var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventDamage}
+var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage}
 
 // Notifier brings notifications to people. Its methods may be called at once.
 type Notifier interface {

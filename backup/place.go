@@ -28,13 +28,13 @@ func (x *restoreRun) throughSource(ctx context.Context, node repo.Node, full str
 	x.total = part.Size
 	x.setProgress(func() Progress { return Progress{Bytes: x.done.Load(), Total: x.total} })
 	x.setStep("restoring " + part.Name + " into " + x.request.Place)
-	err = x.guard(ctx, "restore of "+part.Name, func() error {
+	err = x.rebuilding(ctx, "restore of "+part.Name, func() error {
 		f, err := x.repo.OpenFile(ctx, node)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		r := &sumReader{from: f, hash: sha256.New(), want: part.SHA256, count: func(n int) { x.done.Add(int64(n)) }}
+		r := &sumReader{from: awaitedReader{f, &x.life}, hash: sha256.New(), want: part.SHA256, count: func(n int) { x.done.Add(int64(n)) }}
 		if err := source.Restore(ctx, Part{Name: part.Name, Media: part.Media}, r, x.request.Place, x.task()); err != nil {
 			return fmt.Errorf("source %s: %w", source.Name, err)
 		}
@@ -60,7 +60,7 @@ func (x *restoreRun) folderThroughSource(ctx context.Context, node repo.Node, fu
 		return err
 	}
 	x.setStep("restoring " + part.Name + " into " + x.request.Place)
-	err := x.guard(ctx, "restore of "+part.Name, func() error {
+	err := x.rebuilding(ctx, "restore of "+part.Name, func() error {
 		return to.RestoreFolder(ctx, Part{Name: part.Name, Folder: true}, x.repo, node, x.request.Place, x.task())
 	})
 	if err != nil {

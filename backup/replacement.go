@@ -77,7 +77,7 @@ func (x *replacement) do(ctx context.Context) error {
 func (x *replacement) ready(ctx context.Context) error {
 	for _, t := range x.targets {
 		x.setStep("looking whether " + t.live + " can be replaced")
-		err := x.guard(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(), x.task()) })
+		err := x.rebuilding(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(), x.task()) })
 		if err != nil {
 			return fmt.Errorf("source %s: %w; nothing was changed", t.named.Name, err)
 		}
@@ -185,7 +185,7 @@ func (x *replacement) replace(ctx context.Context) error {
 // what is left.
 func (x *replacement) one(ctx context.Context, t liveTarget) error {
 	var ended atomic.Bool
-	err := x.guard(ctx, "restore over "+t.live, func() error {
+	err := x.rebuilding(ctx, "restore over "+t.live, func() error {
 		defer ended.Store(true)
 		if t.stored.Folder {
 			return t.source.(FolderOverwriter).OverwriteFolder(ctx, t.stored, x.from, t.node, x.over(), x.task())

@@ -175,6 +175,8 @@ func (x *fileRestoreRun) do(ctx context.Context) error {
 	}
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
+	ctx, rest := x.watched(ctx, x.setup.stallOf(x.run.Job))
+	defer rest()
 	x.setProgress(func() Progress { return Progress{Bytes: x.read.Load()} })
 	size, facts, err := x.verify(ctx)
 	if err != nil {
@@ -188,7 +190,7 @@ func (x *fileRestoreRun) do(ctx context.Context) error {
 		return because(ctx, y.do(ctx))
 	}
 	x.setStep("restoring " + x.request.File + " into " + x.request.Place)
-	err = x.guard(ctx, "restore of "+x.request.File, func() error {
+	err = x.rebuilding(ctx, "restore of "+x.request.File, func() error {
 		return x.feed(ctx, func(r io.Reader) error {
 			return x.part.source.Restore(ctx, x.part.Part, r, x.request.Place, x.task())
 		})
@@ -231,7 +233,7 @@ func (x *fileRestoreRun) feed(ctx context.Context, f func(io.Reader) error) erro
 		return err
 	}
 	defer d.Close()
-	return f(&wholeReader{file: d})
+	return f(awaitedReader{&wholeReader{file: d}, &x.life})
 }
 
 // wholeReader has the end of a file seen only when the file did not change meanwhile.

@@ -118,6 +118,8 @@ func (x *restoreRun) do(ctx context.Context) error {
 	}
 	ctx, stop := x.begin(ctx, DefaultTimeout)
 	defer stop()
+	ctx, rest := x.watched(ctx, x.setup.stallOf(x.run.Job))
+	defer rest()
 	return x.vault.reading(ctx, x.runner, func(ctx context.Context, r *repo.Repository) error {
 		x.repo = r
 		return x.restore(ctx)

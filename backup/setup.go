@@ -163,6 +163,14 @@ func (s *setup) job(name string) (Job, error) {
 	return Job{}, fmt.Errorf("%w: no job is named %q; %s", ErrNotFound, name, existing("jobs", names))
 }
 
+// stallOf is when a run of a job is hung; one of no job that is configured has the default.
+func (s *setup) stallOf(job string) time.Duration {
+	if j, err := s.job(job); err == nil {
+		return j.Stall
+	}
+	return DefaultStall
+}
+
 // repository finds a repository by name; "" is the default one, or the only one.
 func (s *setup) repository(name string) (RepositoryConfig, error) {
 	if name == "" && len(s.Repositories) == 1 {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
 )
 
-// DefaultStall ends a backup, or a run over a whole repository, that has shown no sign of life for so long. It outlasts the
-// patience with a storage that fails, and a program that thinks before it writes.
+// DefaultStall ends a run that has shown no sign of life for so long. It outlasts the patience with a storage that fails, and a
+// program that thinks before it writes.
 const DefaultStall = time.Hour
 
 // stallLook is how often it is looked for signs of life.
@@ -23,6 +24,33 @@ var errHung = errors.New("hung")
 type life struct {
 	answers atomic.Int64 // of the storage
 	quiet   atomic.Int64 // what goes on that shows nothing, see Task.Quiet
+	rebuilt atomic.Int64 // what sources rebuild, see rebuilding
+	awaited atomic.Int64 // reads that sources wait for
+}
+
+// spared reports whether a run in which nothing moves is told of, and not ended: its source rebuilds something, and does not
+// wait for us. It may be making an index of a large table, of which nobody outside sees anything for hours.
+func (l *life) spared() bool { return l.rebuilt.Load() > 0 && l.awaited.Load() == 0 }
+
+// rebuilding is guard for what a source does to give something back. Only while the source waits for the dump can it be known
+// that nothing goes on.
+func (r *runner) rebuilding(ctx context.Context, what string, f func() error) error {
+	r.life.rebuilt.Add(1)
+	defer r.life.rebuilt.Add(-1)
+	return r.guard(ctx, what, f)
+}
+
+// awaitedReader is a dump on its way to a source.
+type awaitedReader struct {
+	io.Reader
+	life *life
+}
+
+func (r awaitedReader) Read(p []byte) (int, error) {
+	r.life.answers.Add(1) // the source came back for more
+	r.life.awaited.Add(1)
+	defer r.life.awaited.Add(-1)
+	return r.Reader.Read(p)
 }
 
 type lifeKey struct{}
@@ -66,7 +94,7 @@ func (r *runner) watched(ctx context.Context, limit time.Duration) (context.Cont
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, lifeKey{}, &r.life))
 	go func() {
 		if still, since := r.awaitStall(ctx, limit); since > 0 {
-			err := still.hung(since, r.service.now().Add(-since).In(r.setup.Zone))
+			err := fmt.Errorf("%w%s", errHung, still.hung(since, r.service.now().Add(-since).In(r.setup.Zone)))
 			cancel(err)
 			r.giveUp(err)
 		}
@@ -74,11 +102,12 @@ func (r *runner) watched(ctx context.Context, limit time.Duration) (context.Cont
 	return ctx, func() { cancel(nil) }
 }
 
-// awaitStall returns when nothing has moved for limit, and for how long by then; 0 when ctx is done.
+// awaitStall returns when nothing has moved for limit, and for how long by then; 0 when ctx is done. Of a run that is spared it
+// tells, once each time that it stands still.
 func (r *runner) awaitStall(ctx context.Context, limit time.Duration) (last signs, since time.Duration) {
 	tick := time.NewTicker(max(min(limit/20, stallLook), time.Millisecond))
 	defer tick.Stop()
-	last, moved := r.signs(), time.Now()
+	last, moved, told := r.signs(), time.Now(), false
 	for {
 		select {
 		case <-tick.C:
@@ -86,23 +115,40 @@ func (r *runner) awaitStall(ctx context.Context, limit time.Duration) (last sign
 			return last, 0
 		}
 		if now := r.signs(); now != last || r.life.quiet.Load() > 0 {
-			last, moved = now, time.Now()
+			if told {
+				r.log.Info("it moves again")
+			}
+			last, moved, told = now, time.Now(), false
 		}
-		if since := time.Since(moved); since >= limit {
+		since := time.Since(moved)
+		switch {
+		case since < limit:
+		case !r.life.spared():
 			return last, since
+		case !told:
+			told = true
+			r.standsStill(last, since)
 		}
 	}
 }
 
+// standsStill tells that nothing moves in a run that is not ended for that.
+func (r *runner) standsStill(last signs, since time.Duration) {
+	s, at := r.service, r.service.now().Add(-since)
+	r.log.Warn("it may hang" + last.hung(since, at.In(r.setup.Zone)) + "; it is not ended, since a restore is in the middle of its work")
+	run := r.snapshot()
+	s.told.add(&s.telling, s.log.logger(), func() { c := s.listening(r.setup); s.tell(c, newStillNote(c, run, at), nil) })
+}
+
 // hung says what hangs, since when, and what to do.
-func (s signs) hung(since time.Duration, at time.Time) error {
+func (s signs) hung(since time.Duration, at time.Time) string {
 	while := ""
 	if s.step != "" {
 		while = " while " + s.step
 	}
-	return fmt.Errorf("%w%s: nothing has moved for %v, since %s; look what it waits for, such as a lock in the database, a disk "+
+	return fmt.Sprintf("%s: nothing has moved for %v, since %s; look what it waits for, such as a lock in the database, a disk "+
 		"that does not answer, or a prompt; a source that is silent for so long by its nature needs a longer stall_timeout in its job",
-		errHung, while, since.Round(time.Second), at.Format("2006-01-02 15:04:05 MST"))
+		while, since.Round(time.Second), at.Format("2006-01-02 15:04:05 MST"))
 }
 
 // giveUp records a run as failed that does not end although it was told to: where a disk does not answer, nothing can be ended.

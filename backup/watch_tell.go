@@ -24,15 +24,20 @@ func (s *Service) alarm(c *setup, n notice, runs []Run) {
 	} else {
 		log.Error(note.Title, "reasons", note.Reasons, "told", note.Told)
 	}
+	s.tell(c, note, func() { s.taken(c, n.told.Event, n.told.Name) })
+}
+
+// tell brings a notification that no run's end has brought about to all who want it: people, and who observes. taken, if not
+// nil, is called once somebody took it, or when there is nobody to tell.
+func (s *Service) tell(c *setup, note Notification, taken func()) {
 	if c.Alarm != nil {
 		s.observed.add(&s.telling, s.log.logger(), func() { c.Alarm(note) })
 	}
-	taken := func() { s.taken(c, n.told.Event, n.told.Name) }
 	to := c.listeners(note)
 	for _, name := range to {
 		s.send(name, note, taken)
 	}
-	if len(to) == 0 {
+	if len(to) == 0 && taken != nil {
 		taken()
 	}
 }

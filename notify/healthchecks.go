@@ -62,7 +62,7 @@ func (h *Healthchecks) Deliver(ctx context.Context, n backup.Notification) error
 	switch n.Event {
 	case backup.EventStart:
 		to = to.JoinPath("start")
-	case backup.EventFailure, backup.EventSuspect, backup.EventOverdue, backup.EventDrill, backup.EventDamage:
+	case backup.EventFailure, backup.EventSuspect, backup.EventOverdue, backup.EventDrill, backup.EventStalled, backup.EventDamage:
 		to = to.JoinPath("fail")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(n.Text))
