@@ -198,6 +198,7 @@ func (a *App) Start() error {
 	a.detach = detach
 	a.service.startCounting(a.config.Jobs)
 	a.warnOfSilence()
+	a.warnOfCries()
 	a.log.Info("ready to back up", zap.Int("jobs", len(a.config.Jobs)), zap.Int("repositories", len(a.config.Repositories)))
 	return nil
 }

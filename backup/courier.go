@@ -72,6 +72,21 @@ func (c *courier) note(f func(*NotifierStatus)) NotifierStatus {
 	return c.status
 }
 
+// came notes how an attempt ended.
+func (c *courier) came(err error, at time.Time) {
+	c.note(func(x *NotifierStatus) {
+		switch {
+		case err == nil:
+			x.Delivered, x.FailingSince, x.Error = at, time.Time{}, ""
+		case x.FailingSince.IsZero():
+			x.FailingSince = at
+			fallthrough
+		default:
+			x.Error = err.Error()
+		}
+	})
+}
+
 func (s *Service) courier(name string) *courier {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,18 +132,12 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 			log.Warn("notification dropped: its notifier is gone from the configuration")
 			return false
 		}
-		err := s.attempt(to, mailed)
-		now := s.now().UTC()
+		err := s.attempt(s.delivery, to, mailed)
+		c.came(err, s.now().UTC())
 		if err == nil {
-			c.note(func(x *NotifierStatus) { x.Delivered, x.FailingSince, x.Error = now, time.Time{}, "" })
 			log.Info("notification delivered")
 			return true
 		}
-		c.note(func(x *NotifierStatus) {
-			if x.Error = err.Error(); x.FailingSince.IsZero() {
-				x.FailingSince = now
-			}
-		})
 		if n.Event == EventStart { // one that comes late is wrong, and nobody misses it
 			log.Warn("notification of a start not taken", "error", err)
 			return true
@@ -158,12 +167,12 @@ func (s *Service) notifier(name string, n Notification) (Notifier, Notification)
 }
 
 // attempt is one delivery. A notifier that panics, or does not end, costs nobody else anything.
-func (s *Service) attempt(to Notifier, n Notification) error {
+func (s *Service) attempt(ctx context.Context, to Notifier, n Notification) error {
 	patience := AttemptTime
 	if m, mails := to.(Mailer); mails {
 		patience = m.AttemptTime(n)
 	}
-	ctx, cancel := context.WithTimeout(s.delivery, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	result := make(chan error, 1)
 	go func() {

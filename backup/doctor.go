@@ -36,54 +36,81 @@ type Examination struct {
 	Diagnoses []Diagnosis `json:"diagnoses"`
 }
 
-// Examiner is what a Source or a Storage can be, too: it looks at what a run will need of it, without doing any of it.
-// About is filled in by the caller.
+// DoctorRequest says what an examination does beside looking.
+type DoctorRequest struct {
+	// SendTest has each notifier bring one notification, which says that it is a test.
+	SendTest bool `json:"send_test,omitempty"`
+}
+
+// Examiner is what a Source, a Storage or a Notifier can be, too: it looks at what a run will need of it, without doing any
+// of it. What it cannot find out it says in a note. About is filled in by the caller.
 type Examiner interface {
 	Examine(ctx context.Context, t *Task) []Diagnosis
 }
 
-// examineTime bounds each part of an examination: a disk or a server that does not answer is a finding.
-const examineTime = 30 * time.Second
+const (
+	// examineTime bounds each part of an examination: a disk or a server that does not answer is a finding.
+	examineTime = 20 * time.Second
+	// examineLate is how much later than that a part may still say what it was that did not answer.
+	examineLate = time.Second
+)
 
 // maxSkew is how far into the future a time may lie before somebody's clock is wrong.
 const maxSkew = 5 * time.Minute
 
-// Doctor looks at everything that the next runs will need: each repository, with a small file that is written, read and
-// deleted there, and the sources of each job that is on. Nothing else is changed.
-func (s *Service) Doctor(ctx context.Context, by string) (Examination, error) {
+// examined is a part of an examination.
+type examined struct {
+	about string
+	look  func(context.Context) []Diagnosis
+}
+
+// Doctor looks at everything that the next runs will need: the server itself; each repository, with a small file that is
+// written, read and deleted there; each job and the sources of those that are on; each notifier. Nothing else is changed, and
+// nobody is told anything, unless the request says so. It takes no longer than the slowest part may.
+func (s *Service) Doctor(ctx context.Context, by string, q DoctorRequest) (Examination, error) {
 	c, err := s.current()
 	if err != nil {
 		return Examination{}, err
 	}
-	s.audit(by, "examination asked for")
-	type part struct {
-		about string
-		look  func(context.Context) []Diagnosis
+	s.audit(by, "examination asked for", "send_test", q.SendTest)
+	parts := s.toExamine(c, by, q)
+	found := make([][]Diagnosis, len(parts))
+	var wg sync.WaitGroup
+	for i, p := range parts {
+		wg.Go(func() { found[i] = s.patiently(ctx, p) })
 	}
-	parts := []part{{"clock", func(context.Context) []Diagnosis { return s.examineClock() }}}
+	wg.Wait()
+	x := Examination{At: s.now().UTC(), Diagnoses: slices.Concat(found...)}
+	x.Level = Worst(x.Diagnoses)
+	return x, nil
+}
+
+// toExamine lists the parts in the order in which they are shown. Parts about the same thing follow each other.
+func (s *Service) toExamine(c *setup, by string, q DoctorRequest) (parts []examined) {
+	add := func(about string, look func(context.Context) []Diagnosis) {
+		parts = append(parts, examined{about, look})
+	}
+	add("server", func(ctx context.Context) []Diagnosis { return s.examineServer(ctx, c) })
 	for _, r := range c.Repositories {
-		parts = append(parts, part{"repository " + r.Name, func(ctx context.Context) []Diagnosis { return s.examineRepository(ctx, c, r) }})
+		add("repository "+r.Name, func(ctx context.Context) []Diagnosis { return s.examineRepository(ctx, c, r) })
 	}
 	for _, j := range c.Jobs {
+		add("job "+j.Name, func(context.Context) []Diagnosis { return s.examineJob(c, j) })
 		if j.Off {
 			continue
 		}
 		for _, source := range j.Sources {
-			parts = append(parts, part{"job " + j.Name + ", source " + source.Name, func(ctx context.Context) []Diagnosis { return s.examineSource(ctx, source) }})
+			add("job "+j.Name+", source "+source.Name, func(ctx context.Context) []Diagnosis { return s.examineSource(ctx, source) })
 		}
 	}
-	found := make([][]Diagnosis, len(parts))
-	var wg sync.WaitGroup
-	for i, p := range parts {
-		wg.Go(func() { found[i] = s.patiently(ctx, p.about, p.look) })
+	for _, n := range c.Notifiers {
+		add("notifier "+n.Name, func(ctx context.Context) []Diagnosis { return s.examineNotifier(ctx, c, n, by, q.SendTest) })
 	}
-	wg.Wait()
-	x := Examination{At: s.now().UTC(), Diagnoses: slices.Concat(found...)}
-	x.Level = worst(x.Diagnoses)
-	return x, nil
+	return parts
 }
 
-func worst(list []Diagnosis) Level {
+// Worst is the level of the worst of a list; LevelOK for an empty one.
+func Worst(list []Diagnosis) Level {
 	level := 0
 	for _, d := range list {
 		level = max(level, slices.Index(levels, d.Level))
@@ -92,32 +119,45 @@ func worst(list []Diagnosis) Level {
 }
 
 // patiently waits for a part of an examination, but not for ever, whatever that does; what it is about is filled in.
-func (s *Service) patiently(ctx context.Context, about string, look func(context.Context) []Diagnosis) []Diagnosis {
-	ctx, cancel := context.WithTimeoutCause(ctx, examineTime, fmt.Errorf("there was no answer within %s", examineTime))
+func (s *Service) patiently(ctx context.Context, p examined) []Diagnosis {
+	silent := fmt.Errorf("there was no answer within %s: what it reaches for hangs, or is out of reach", examineTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, examineTime, silent)
 	defer cancel()
 	answer := make(chan []Diagnosis, 1)
 	go func() {
 		var list []Diagnosis
 		err := func() (err error) {
 			defer recoverInto(&err, s.log.logger())
-			list = look(ctx)
+			list = p.look(ctx)
 			return nil
 		}()
 		if err != nil {
-			list = []Diagnosis{wrong(err)}
+			list = append(list, wrong(err))
 		}
 		answer <- list
 	}()
-	var list []Diagnosis
-	select {
-	case list = <-answer:
-	case <-ctx.Done():
-		list = []Diagnosis{wrong(context.Cause(ctx))}
-	}
+	list := awaited(ctx, answer)
 	for i := range list {
-		list[i].About = about
+		list[i].About = p.about
 	}
 	return list
+}
+
+// awaited is the answer; one that comes a little late still says more than that there was none.
+func awaited(ctx context.Context, answer <-chan []Diagnosis) []Diagnosis {
+	select {
+	case list := <-answer:
+		return list
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(examineLate)
+	defer late.Stop()
+	select {
+	case list := <-answer:
+		return list
+	case <-late.C:
+		return []Diagnosis{wrong(context.Cause(ctx))}
+	}
 }
 
 // The Diagnoses, by level.
@@ -135,28 +175,3 @@ func warning(format string, args ...any) Diagnosis {
 }
 
 func wrong(err error) Diagnosis { return Diagnosis{Level: LevelError, Text: err.Error()} }
-
-// examineClock compares the clock with the times of the runs that it made: one that was set back makes snapshots look
-// older than they are.
-func (s *Service) examineClock() []Diagnosis {
-	now := s.now()
-	for _, r := range s.allRuns() {
-		if ahead := r.Created.Sub(now); ahead > maxSkew {
-			return []Diagnosis{wrong(fmt.Errorf("it shows %s, and run %s was started at %s: set the clock, or wait",
-				now.UTC().Format(time.RFC3339), r.ID, r.Created.UTC().Format(time.RFC3339)))}
-		}
-	}
-	return []Diagnosis{well("%s", now.UTC().Format(time.RFC3339))}
-}
-
-// examineSource asks a source how it is.
-func (s *Service) examineSource(ctx context.Context, source NamedSource) []Diagnosis {
-	if _, err := source.Parts(ctx, source.Name); err != nil {
-		return []Diagnosis{wrong(err)}
-	}
-	x, ok := source.Source.(Examiner)
-	if !ok {
-		return []Diagnosis{note("a source of the kind %s cannot be examined: the next run will show", source.Kind)}
-	}
-	return x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
-}

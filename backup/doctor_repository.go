@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -40,9 +41,9 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 	case err != nil: // a place that is not what it was is not written to
 		return []Diagnosis{wrong(err)}
 	default:
-		found = append(found, well("opens at %s, ID %.8s", v.location, r.Config().ID))
+		found = append(found, well("opens at %s", v.location))
 	}
-	found = append(found, v.examineStorage(ctx), s.examineSpace(ctx, config))
+	found = append(append(found, v.examineStorage(ctx)...), s.examineSpace(ctx, config))
 	if x, ok := config.Storage.(Examiner); ok {
 		found = append(found, x.Examine(ctx, &Task{Log: v.base.Logger, Journal: s.journal})...)
 	}
@@ -66,31 +67,57 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 	return found
 }
 
+// cleanTime is how long the removal of a probe may take, also when nobody waits for the examination any more.
+const cleanTime = 10 * time.Second
+
+var errNotAsWritten = errors.New("what is read there is not what was written")
+
 // probeFolder is where the probe lies: other programs pass over names there that are no IDs, and a place for a new
 // repository stays empty for us.
 const probeFolder = "locks/"
 
-// examineStorage writes a small file, reads it back and deletes it.
-func (v *vault) examineStorage(ctx context.Context) Diagnosis {
+// examineStorage writes a small file, reads it back and deletes it. The time that the storage gives it shows the storage's clock.
+func (v *vault) examineStorage(ctx context.Context) []Diagnosis {
 	name := probeFolder + "doctor-" + hex.EncodeToString(randomBytes(8))
 	data := randomBytes(64)
 	began := v.service.now()
 	err := v.storage.Put(ctx, name, data)
+	var found []Diagnosis
 	if err == nil {
+		found = v.examineStorageClock(ctx, name)
 		var back []byte
 		if back, err = v.storage.Get(ctx, name, 0, -1); err == nil && !bytes.Equal(back, data) {
-			err = errors.New("what is read there is not what was written")
+			err = errNotAsWritten
 		}
 	}
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
 	if gone := v.storage.Delete(late, name); gone != nil && (err == nil || !errors.Is(gone, fs.ErrNotExist)) {
 		err = errors.Join(err, gone)
 	}
 	if err != nil {
-		return wrong(v.explain(err))
+		return append(found, wrong(v.explain(err)))
 	}
-	return well("a small file was written, read and deleted in %s", v.service.now().Sub(began).Round(time.Millisecond))
+	return append(found, well("written, read and deleted in %s", v.service.now().Sub(began).Round(time.Millisecond)))
+}
+
+// examineStorageClock compares our clock with the time of a file that was written just now.
+func (v *vault) examineStorageClock(ctx context.Context, name string) (found []Diagnosis) {
+	for fi, err := range v.storage.List(ctx, path.Dir(name)) {
+		switch {
+		case err != nil:
+			return []Diagnosis{wrong(v.explain(err))}
+		case fi.Name != name:
+		case fi.ModTime.IsZero():
+			return []Diagnosis{note("the storage's clock cannot be read")}
+		default:
+			if d := ClockApart("the storage", fi.ModTime, v.service.now()); d != nil {
+				found = append(found, *d)
+			}
+			return found
+		}
+	}
+	return []Diagnosis{wrong(fmt.Errorf("the storage does not list what was written to it just now: %s", name))}
 }
 
 // examineSpace compares the space that is left with what the last backups took.
@@ -110,13 +137,14 @@ func (s *Service) examineSpace(ctx context.Context, config RepositoryConfig) Dia
 		}
 	}
 	text := humanize.IBytes(uint64(max(free, 0))) + " are free"
+	prune := "caddy backup prune --repository " + shellWord(config.Name)
 	switch {
 	case free < max(tooLittleSpace, most):
-		return wrong(fmt.Errorf("%s: too little for a backup; make room, or prune", text))
+		return wrong(fmt.Errorf("%s: too little for a backup; make room at %s, or: %s", text, config.Storage.Location(), prune))
 	case free < max(scarceSpace, 2*most):
-		return warning("%s: that may not last for long", text)
+		return warning("%s: that may not last for long; make room at %s, or: %s", text, config.Storage.Location(), prune)
 	}
-	return well("%s", text)
+	return well("%s free", humanize.IBytes(uint64(free)))
 }
 
 // examineLocks finds the locks that will be in the way.
@@ -180,10 +208,10 @@ func (v *vault) examineSnapshots(ctx context.Context, r *repo.Repository) []Diag
 		return []Diagnosis{note("there are no snapshots in it yet")}
 	}
 	if now := v.service.now(); all[0].Time.Sub(now) > maxSkew {
-		return []Diagnosis{wrong(fmt.Errorf("the clock shows %s, and the newest snapshot is of %s: a clock is wrong, here or where it was made",
+		return []Diagnosis{wrong(fmt.Errorf("the clock shows %s, and the newest snapshot is of %s: a clock is wrong, here or where it was made; set it (timedatectl set-ntp true)",
 			minute(now), minute(all[0].Time)))}
 	}
-	return []Diagnosis{well("%s, the newest of %s", plural(len(all), "snapshot"), minute(all[0].Time))}
+	return []Diagnosis{well("%s, newest %s", plural(len(all), "snapshot"), minute(all[0].Time))}
 }
 
 // examineChecks tells what the last check said.

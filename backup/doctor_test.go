@@ -68,13 +68,13 @@ func TestDoctor(t *testing.T) {
 		{"a job that is off", func(t *testing.T, c *backup.Config) {
 			tell(backup.LevelError, "nobody")(t, c)
 			c.Jobs[0].Off = true
-		}, backup.LevelNote, "clock", ""},
+		}, backup.LevelNote, "job shop", "is switched off"},
 		{"no answer", func(_ *testing.T, c *backup.Config) {
 			c.Jobs[0].Sources[0].Source = patient{backuptest.NewSource("x"), func(ctx context.Context) []backup.Diagnosis {
 				time.Sleep(10 * time.Minute)
 				return nil
 			}}
-		}, backup.LevelError, "job shop, source db", "no answer within 30s"},
+		}, backup.LevelError, "job shop, source db", "no answer within 20s"},
 		{"panic", func(_ *testing.T, c *backup.Config) {
 			c.Jobs[0].Sources[0].Source = patient{backuptest.NewSource("x"), func(context.Context) []backup.Diagnosis { panic("oh") }}
 		}, backup.LevelError, "job shop, source db", "panic: oh"},
@@ -101,7 +101,7 @@ func TestDoctor(t *testing.T) {
 		{"scarce", on(func(_ *testing.T, st backup.Storage) backup.Storage { return roomy{st, 500 << 20} }),
 			backup.LevelWarning, "repository default", "500 MiB are free"},
 		{"room", on(func(_ *testing.T, st backup.Storage) backup.Storage { return roomy{st, 500 << 30} }),
-			backup.LevelNote, "repository default", "500 GiB are free"},
+			backup.LevelNote, "repository default", "500 GiB free"},
 		{"damaged key", on(func(t *testing.T, st backup.Storage) backup.Storage {
 			storagetest.Write(t, st, "keys/"+repo.Hash([]byte("x")).String(), []byte("x"))
 			return st
@@ -120,7 +120,7 @@ func TestDoctor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := backuptest.New(t, func(config *backup.Config) { c.change(t, config) })
 				before := storagetest.Names(t, e.Config.Repositories[0].Storage, "")
-				x := must(e.Doctor(t.Context(), "tester"))(t)
+				x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
 				found := false
 				for _, d := range x.Diagnoses {
 					found = found || d.About == c.about && strings.Contains(d.Text, c.want)
@@ -149,8 +149,8 @@ func TestDoctorLater(t *testing.T) {
 		e.Cheap()
 		e.Backed(t, "shop")
 		keysChanged(t, e)(e.ChangePassword(t.Context(), "tester", "", []byte(canaryPassword)))
-		x := must(e.Doctor(t.Context(), "tester"))(t)
-		if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelWarning || !strings.Contains(text, "1 snapshot, the newest of") ||
+		x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+		if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelWarning || !strings.Contains(text, "1 snapshot, newest") ||
 			!strings.Contains(text, "never checked") || !strings.Contains(text, "the configuration still has the old one") {
 			t.Errorf("%s: %s", x.Level, text)
 		}
@@ -158,12 +158,12 @@ func TestDoctorLater(t *testing.T) {
 			storagetest.Remove(t, e.Storage, name)
 		}
 		runCheck(t, e, false)
-		x = must(e.Doctor(t.Context(), "tester"))(t)
+		x = must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
 		if text := fmt.Sprint(x.Diagnoses); !strings.Contains(text, "the repository was emptied, and had 1 snapshot") {
 			t.Errorf("%s: %s", x.Level, text)
 		}
 		storagetest.Remove(t, e.Storage, "config")
-		x = must(e.Doctor(t.Context(), "tester"))(t)
+		x = must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
 		if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelError || !strings.Contains(text, "is gone from memory") {
 			t.Errorf("%s: %s", x.Level, text)
 		}
