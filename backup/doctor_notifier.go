@@ -21,9 +21,9 @@ func (s *Service) examineNotifier(ctx context.Context, c *setup, n NamedNotifier
 	case ok:
 		found = x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
 	case !test:
-		found = []Diagnosis{note("a notifier of the kind %s cannot be examined without a notification: %s", n.Kind, sendTest)}
+		found = []Diagnosis{note("a notifier of the kind %s cannot be examined without a notification", n.Kind)}
 	}
-	found = append(found, s.examineCourier(n)...)
+	found = append(found, s.examineCourier(n, test)...)
 	if !slices.ContainsFunc(c.Jobs, func(j Job) bool { return len(j.wants(n)) > 0 }) {
 		found = append(found, warning("no job tells it anything: add to jobs the line: notify %s", shellWord(n.Name)))
 	}
@@ -36,12 +36,17 @@ func (s *Service) examineNotifier(ctx context.Context, c *setup, n NamedNotifier
 	return append(found, s.sendTest(ctx, c, n, by))
 }
 
-// examineCourier tells what became of the notifications before.
-func (s *Service) examineCourier(n NamedNotifier) (found []Diagnosis) {
+// examineCourier tells what became of the notifications before. That one was taken proves more than any other look.
+func (s *Service) examineCourier(n NamedNotifier, test bool) (found []Diagnosis) {
 	status := s.courier(n.Name).look()
-	if !status.FailingSince.IsZero() {
-		found = append(found, warning("it has taken nothing since %s, %s: %s", minute(status.FailingSince),
-			plural(status.Waiting, "notification")+" waiting", status.Error))
+	switch {
+	case !status.FailingSince.IsZero():
+		found = append(found, warning("it takes nothing since %s, %s waiting: %s", minute(status.FailingSince),
+			plural(status.Waiting, "notification"), status.Error))
+	case !status.Delivered.IsZero():
+		found = append(found, well("took the last notification %s", ago(status.Delivered, s.now())))
+	case !test:
+		found = append(found, note("it was sent nothing since the server began; to see that something arrives: %s", sendTest))
 	}
 	if status.Lost > 0 {
 		found = append(found, warning("%s never taken since the server began; see the log", were(status.Lost, "notification")))

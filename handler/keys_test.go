@@ -65,7 +65,7 @@ func TestClientOfKeys(t *testing.T) {
 	if err != nil || len(kit.Repositories) != 1 || kit.Repositories[0].Jobs[0].Name != "shop" {
 		t.Error(kit, err)
 	}
-	x, err := c.Doctor(ctx)
+	x, err := c.Doctor(ctx, backup.DoctorRequest{})
 	if err != nil || x.Level == backup.LevelError {
 		t.Error(x, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
@@ -29,11 +30,7 @@ func (e *Email) Deliver(ctx context.Context, n backup.Notification) error {
 	if len(enclosed.files) > 0 {
 		silence = attachPatience
 	}
-	client, err := mail.NewClient(e.host, append(slices.Clip(e.options), mail.WithDialContextFunc(e.dialUntil(ctx, silence)))...)
-	if err != nil {
-		return e.hide(err)
-	}
-	conn, err := client.DialToSMTPClientWithContext(ctx)
+	client, conn, err := e.connect(ctx, silence)
 	if err != nil {
 		return e.hide(err)
 	}
@@ -47,6 +44,16 @@ func (e *Email) Deliver(ctx context.Context, n backup.Notification) error {
 		err = errors.New("the mail was not taken")
 	}
 	return e.hide(err)
+}
+
+// connect opens a connection to the server, encrypted and logged in as is configured; it ends with ctx, or after some silence.
+func (e *Email) connect(ctx context.Context, silence time.Duration) (*mail.Client, *smtp.Client, error) {
+	client, err := mail.NewClient(e.host, append(slices.Clip(e.options), mail.WithDialContextFunc(e.dialUntil(ctx, silence)))...)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := client.DialToSMTPClientWithContext(ctx)
+	return client, conn, err
 }
 
 // dialUntil makes connections that end with ctx, at which the library looks while it connects only, or after some silence.

@@ -64,6 +64,8 @@ func (h *Healthchecks) Deliver(ctx context.Context, n backup.Notification) error
 		to = to.JoinPath("start")
 	case backup.EventFailure, backup.EventSuspect, backup.EventOverdue, backup.EventDrill, backup.EventStalled, backup.EventDamage:
 		to = to.JoinPath("fail")
+	case backup.EventTest:
+		to = to.JoinPath("log") // is noted down, and changes nothing about the check
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(n.Text))
 	if err != nil {

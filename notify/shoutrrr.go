@@ -82,13 +82,17 @@ func (s *Shoutrrr) Provision(caddy.Context) (err error) {
 
 var plainWord = regexp.MustCompile(`^[a-z]{1,20}$`)
 
-// Deliver implements backup.Notifier. The library takes no context: an attempt that hangs is left behind, and until it ends
-// there is no other.
+// Deliver implements backup.Notifier.
 func (s *Shoutrrr) Deliver(ctx context.Context, n backup.Notification) error {
+	return s.plainly(s.alone(ctx, func() error { return s.send(n) }))
+}
+
+// alone waits for work of the library, which takes no context: what hangs is left behind, and until it ends there is no other.
+func (s *Shoutrrr) alone(ctx context.Context, work func() error) error {
 	select {
 	case s.busy <- struct{}{}:
 	default:
-		return fmt.Errorf("%s: an earlier attempt still hangs", s.service)
+		return errHangs
 	}
 	result := make(chan error, 1)
 	go func() {
@@ -98,15 +102,23 @@ func (s *Shoutrrr) Deliver(ctx context.Context, n backup.Notification) error {
 			_ = recover() // what it says may hold the URL
 			result <- err
 		}()
-		err = s.send(n)
+		err = work()
 	}()
 	select {
 	case err := <-result:
-		return s.plainly(err)
+		return err
 	case <-ctx.Done():
-		return fmt.Errorf("%s: no answer in time: %w", s.service, ctx.Err())
+		return &lateError{ctx.Err()}
 	}
 }
+
+var errHangs = errors.New("an earlier attempt still hangs")
+
+// lateError is of work that was left behind.
+type lateError struct{ error }
+
+func (e *lateError) Error() string { return "no answer in time: " + e.error.Error() }
+func (e *lateError) Unwrap() error { return e.error }
 
 // send makes a service for each attempt: they keep what they were sent last.
 func (s *Shoutrrr) send(n backup.Notification) error {
@@ -123,6 +135,9 @@ func (s *Shoutrrr) send(n backup.Notification) error {
 func (s *Shoutrrr) plainly(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, late := errors.AsType[*lateError](err); late || err == errHangs {
+		return fmt.Errorf("%s: %w", s.service, err)
 	}
 	for _, known := range []string{"connection refused", "no such host", "i/o timeout", "network is unreachable", "certificate"} {
 		if strings.Contains(err.Error(), known) {
