@@ -154,23 +154,21 @@ func (d *Django) Parts(ctx context.Context, name string) (parts []backup.Part, e
 	return parts, nil
 }
 
-// Dump runs dumpdata, and reads the fixture along; or has the database's own source dump.
+// Dump runs dumpdata in one transaction, so that the fixture is of one moment, and reads it along; or has the database's own source
+// dump.
 func (d *Django) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.Task) (backup.Facts, error) {
-	project, err := d.project(ctx, t)
-	if err != nil {
-		return backup.Facts{}, err
-	}
 	if d.native() {
-		source, err := d.source(project)
+		source, err := d.inner(ctx, t)
 		if err != nil {
 			return backup.Facts{}, err
 		}
 		return source.Dump(ctx, p, w, t)
 	}
-	if len(project.Problems) > 0 {
-		return backup.Facts{}, fmt.Errorf("%s: %s", d.Manage, strings.Join(project.Problems, "; "))
+	project, err := d.connected(ctx, t)
+	if err != nil {
+		return backup.Facts{}, err
 	}
-	program, err := d.program(d.dumpdata()...)
+	program, _, err := d.asking(d.dumpdata(project), nil, nil)
 	if err != nil {
 		return backup.Facts{}, err
 	}
@@ -182,26 +180,37 @@ func (d *Django) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup
 		Engine: "Django " + project.Django, Tool: "manage.py dumpdata", Rows: rows,
 		Source:  d.what() + " of " + d.Manage,
 		Checked: d.format() + " read to its end, rows counted",
+		Notes:   project.concerns(),
 	}, nil
 }
 
-func (d *Django) dumpdata() []string {
-	indent := defaultIndent
+// concerns are things that a person should know about what dumpdata saves.
+func (p djangoProject) concerns() (notes []string) {
+	if len(p.Views) > 0 {
+		notes = append(notes, "models on views of the database are left out, nobody could put their rows back: "+strings.Join(p.Views, ", "))
+	}
+	if len(p.Unsafe) > 0 {
+		notes = append(notes, "tables without transactions may be of another moment than the rest: "+strings.Join(p.Unsafe, ", "))
+	}
+	if len(p.Unapplied) > 0 {
+		notes = append(notes, "there are migrations that were not applied: "+strings.Join(p.Unapplied, ", "))
+	}
+	if p.Journal != "" && p.Journal != "wal" {
+		notes = append(notes, "writers wait while dumpdata reads, because the SQLite database is not in WAL mode")
+	}
+	return notes
+}
+
+func (d *Django) dumpdata(p djangoProject) djangoAsked {
+	asked := djangoAsked{What: "dump", Apps: d.Apps, Exclude: append(slices.Clone(d.Exclude), p.Views...), Database: d.alias(),
+		Format: d.format(), Natural: d.NaturalKeys, Indent: defaultIndent}
 	if d.Indent != nil {
-		indent = *d.Indent
+		asked.Indent = *d.Indent
 	}
-	args := []string{"dumpdata", "--format=" + d.format(), "--database=" + d.alias(), "--no-color",
-		"--all"} // also what a model's own manager hides
-	if indent > 0 && d.format() != "jsonl" {
-		args = append(args, fmt.Sprintf("--indent=%d", indent))
+	if d.format() == "jsonl" {
+		asked.Indent = 0
 	}
-	if d.NaturalKeys {
-		args = append(args, "--natural-foreign", "--natural-primary")
-	}
-	for _, label := range d.Exclude {
-		args = append(args, "--exclude="+label)
-	}
-	return append(append(args, "--"), d.Apps...)
+	return asked
 }
 
 // what is dumped, for messages.

@@ -2,6 +2,7 @@ package dump
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,25 +28,42 @@ var djangoCode string
 
 // djangoAsked is what ask.py is told.
 type djangoAsked struct {
-	What     string   `json:"what"` // "info", "load", "drill"
+	What     string   `json:"what"` // "info", "dump", "load", "drill"
 	Mark     string   `json:"mark"`
 	Apps     []string `json:"apps"`
 	Exclude  []string `json:"exclude"`
 	Database string   `json:"database"`
 	Format   string   `json:"format"`
-	Empty    bool     `json:"empty"`
 
-	Rows map[string]int64 `json:"rows"` // that must be there in the end
+	// Of info: what only the database can tell; and how to reach it, which is secret.
+	Connect bool `json:"connect"`
+	Secrets bool `json:"secrets"`
+	// Of dump.
+	Indent  int  `json:"indent"`
+	Natural bool `json:"natural"`
+	// Of load and drill.
+	Empty bool             `json:"empty"`
+	Force bool             `json:"force"` // also what does not know all fields of the models
+	Rows  map[string]int64 `json:"rows"`  // that must be there in the end
 }
 
 // djangoProject is what a project says of itself.
 type djangoProject struct {
-	Problems []string       `json:"problems"`
-	Django   string         `json:"django"` // version
-	Settings string         `json:"settings"`
-	Media    string         `json:"media"`  // MEDIA_ROOT
-	Vendor   string         `json:"vendor"` // "postgresql", "mysql", "sqlite"
-	Database djangoDatabase `json:"database"`
+	Problems []string `json:"problems"`
+	Django   string   `json:"django"` // version
+	Settings string   `json:"settings"`
+	Media    string   `json:"media"`  // MEDIA_ROOT
+	Vendor   string   `json:"vendor"` // "postgresql", "mysql", "sqlite"
+
+	Configuration string `json:"configuration"` // of the package django-configurations
+
+	// Only when the database was asked too.
+	Views     []string `json:"views"`     // models of which nothing can be put back
+	Unsafe    []string `json:"unsafe"`    // tables that know no transactions
+	Unapplied []string `json:"unapplied"` // migrations
+	Journal   string   `json:"journal"`   // mode of SQLite
+
+	Database djangoDatabase `json:"database"` // only when secrets were asked for
 }
 
 // djangoDatabase is an entry of DATABASES: secret.
@@ -58,14 +77,27 @@ type djangoDatabase struct {
 const projectTime = time.Minute
 
 // project asks the project. t may be nil.
-func (d *Django) project(ctx context.Context, t *backup.Task) (p djangoProject, err error) {
+func (d *Django) project(ctx context.Context, t *backup.Task) (djangoProject, error) {
+	return d.told(ctx, t, djangoAsked{Secrets: d.native()})
+}
+
+// connected asks the project and its database. Problems are an error.
+func (d *Django) connected(ctx context.Context, t *backup.Task) (djangoProject, error) {
+	p, err := d.told(ctx, t, djangoAsked{Connect: true})
+	if err == nil && len(p.Problems) > 0 {
+		err = fmt.Errorf("%s: %s", d.Manage, strings.Join(p.Problems, "; "))
+	}
+	return p, err
+}
+
+func (d *Django) told(ctx context.Context, t *backup.Task, asked djangoAsked) (p djangoProject, err error) {
 	limit := tooLong(projectTime)
 	ctx, cancel := context.WithTimeoutCause(ctx, projectTime, limit)
 	defer cancel()
 	if t == nil {
 		t = &backup.Task{Log: slog.New(slog.DiscardHandler), Journal: noJournal{}}
 	}
-	asked := djangoAsked{What: "info", Apps: append([]string{}, d.Apps...), Exclude: append([]string{}, d.Exclude...), Database: d.alias()}
+	asked.What, asked.Apps, asked.Exclude, asked.Database = "info", d.Apps, d.Exclude, d.alias()
 	if err := d.ask(ctx, t, asked, nil, nil, nil, &p); err != nil {
 		return p, fmt.Errorf("asking %s: %w", d.Manage, err)
 	}
@@ -80,28 +112,81 @@ type noJournal struct{}
 
 func (noJournal) Started(int) func() { return func() {} }
 
-// ask runs ask.py, gives it in, and reads its answer.
+// ask runs ask.py, gives it in, and reads its answer. An error is ErrIncomplete when what it did may have been done: it had begun to
+// commit.
 func (d *Django) ask(ctx context.Context, t *backup.Task, asked djangoAsked, env, args []string, in io.Reader, answer any) error {
+	p, mark, err := d.asking(asked, env, args)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		vouch, vouched, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer vouch.Close()
+		defer vouched.Close()
+		p.files, in = []*os.File{vouch}, &vouchedReader{in, vouched}
+	}
+	printed := &tailWriter{keep: 1 << 20}
+	_, err = p.run(ctx, t, in, printed)
+	answers := markedLines(printed.last, mark)
+	last, loading := len(answers)-1, asked.What == "load" // which says before the commit that it comes, and answers behind it
+	switch {
+	case loading && last == 1: // whatever became of the program after that
+		return json.Unmarshal(answers[last], answer)
+	case loading && last == 0:
+		return fmt.Errorf("%w: it was being committed, and may be there or not: %w", backup.ErrIncomplete, cmp.Or(err, errNoAnswer))
+	case err != nil:
+		return err
+	case last < 0:
+		return errNoAnswer
+	}
+	return json.Unmarshal(answers[last], answer)
+}
+
+var errNoAnswer = errors.New("manage.py shell ended well, but has not answered: is this the manage.py of a Django project?")
+
+// markedLines are what stands behind the mark at the beginning of lines that are whole.
+func markedLines(text []byte, mark string) (lines [][]byte) {
+	for {
+		_, rest, found := bytes.Cut(text, []byte("\n"+mark))
+		line, _, whole := bytes.Cut(rest, []byte("\n"))
+		if !found || !whole {
+			return lines
+		}
+		lines, text = append(lines, line), rest[len(line):]
+	}
+}
+
+// vouchedReader tells a program, by a pipe, that what it read was all. The end of its input alone does not say that: it comes as well
+// when we are killed.
+type vouchedReader struct {
+	r     io.Reader
+	vouch *os.File
+}
+
+func (v *vouchedReader) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	if err == io.EOF {
+		if _, err := v.vouch.WriteString("whole"); err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// asking is the program that runs ask.py, and the mark of its answers.
+func (d *Django) asking(asked djangoAsked, env, args []string) (p program, mark string, err error) {
 	asked.Mark = "caddy-backup " + rand.Text() + " "
+	asked.Apps, asked.Exclude = append([]string{}, asked.Apps...), append([]string{}, asked.Exclude...)
 	words, err := json.Marshal(asked)
 	if err != nil {
-		return err
+		return p, "", err
 	}
-	p, err := d.program(append([]string{"shell", "--command=" + djangoCode}, args...)...)
-	if err != nil {
-		return err
-	}
+	p, err = d.program(append([]string{"shell", "--verbosity=0", "--command=" + djangoCode}, args...)...)
 	p.env = append(append(p.env, "CADDY_BACKUP="+string(words)), env...)
-	printed := &tailWriter{keep: 1 << 20}
-	if _, err := p.run(ctx, t, in, printed); err != nil {
-		return err
-	}
-	_, line, found := bytes.Cut(printed.last, []byte("\n"+asked.Mark))
-	line, _, whole := bytes.Cut(line, []byte("\n"))
-	if !found || !whole {
-		return errors.New("manage.py shell ended well, but has not answered: is this the manage.py of a Django project?")
-	}
-	return json.Unmarshal(line, answer)
+	return p, asked.Mark, err
 }
 
 // program is manage.py with arguments, in its folder, as the user who is wanted.
@@ -121,6 +206,9 @@ func (d *Django) program(args ...string) (program, error) {
 		return program{}, fmt.Errorf("user %s cannot find manage.py: %w", userName(), err)
 	}
 	p := program{path: path, args: append([]string{d.Manage}, args...), dir: filepath.Dir(d.Manage)}
+	if d.Settings != "" { // also where manage.py insists on others
+		p.args = slices.Insert(p.args, 2, "--settings="+d.Settings)
+	}
 	// Without its compiled files: they would belong to us.
 	own := []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONIOENCODING=utf-8"}
 	if d.Settings != "" {

@@ -8,8 +8,12 @@ def caddy_backup():
     import django
     from django.apps import apps
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import call_command
-    from django.db import connections, transaction
+    from django.core.serializers import base
+    from django.db import connections, router, transaction
+    from django.db.migrations.executor import MigrationExecutor
+    from django.db.models import signals
 
     asked = json.loads(os.environ["CADDY_BACKUP"])
     alias = asked["database"]
@@ -18,94 +22,271 @@ def caddy_backup():
         sys.stdout.write("\n" + asked["mark"] + json.dumps(answer, default=str) + "\n")
         sys.stdout.flush()
 
+    def labelled(label):
+        """The models of "app" or "app.Model"."""
+        app, _, name = label.partition(".")
+        config = apps.get_app_config(app)
+        return [config.get_model(name)] if name else list(config.get_models())
+
     def models(labels):
-        """All models that a fixture of these apps or models holds, with the tables between them. Of what is left out there is no
-        dump: nobody else may delete it."""
-        left_out = set()
-        for label in asked["exclude"]:
-            left_out.update([apps.get_model(label)] if "." in label else apps.get_app_config(label).get_models())
+        """All models of which a fixture of these apps or models holds rows. Of what is left out there is no dump: nobody else may
+        delete it; nor what the routers have in another database, where there are no such tables here."""
+        left_out = {model for label in asked["exclude"] for model in labelled(label)}
         found = []
         for label in labels or [config.label for config in apps.get_app_configs()]:
-            app, _, name = label.partition(".")
-            config = apps.get_app_config(app)
-            for model in [config.get_model(name)] if name else config.get_models():
-                if model in left_out:
-                    continue
-                if model._meta.managed and not model._meta.proxy and not model._meta.swapped:
+            for model in labelled(label):
+                if not model._meta.proxy and not model._meta.swapped and model not in left_out and model not in found \
+                        and router.allow_migrate_model(alias, model):
                     found.append(model)
-                    found.extend(field.remote_field.through for field in model._meta.local_many_to_many
-                                 if field.remote_field.through._meta.auto_created)
         return found
 
-    def count(labels):
-        return {model._meta.label_lower: model._base_manager.using(alias).count()
-                for model in models(labels) if not model._meta.auto_created}
+    def with_between(found):
+        """Models, and those that Django makes for the tables between them."""
+        return found + [field.remote_field.through for model in found for field in model._meta.local_many_to_many
+                        if field.remote_field.through._meta.auto_created]
+
+    def tables(found):
+        return [model._meta.db_table for model in with_between(found)]
+
+    def count(found):
+        return {model._meta.label_lower: model._base_manager.using(alias).count() for model in found}
+
+    def views(connection):
+        """Models on views of the database: their rows are those of other tables, and nobody can put them back."""
+        unmanaged = [model for model in models([]) if not model._meta.managed]
+        if not unmanaged:
+            return []
+        with connection.cursor() as cursor:
+            names = {table.name for table in connection.introspection.get_table_list(cursor) if table.type in "vm"}
+        return [model._meta.label for model in unmanaged if model._meta.db_table in names]
+
+    def connected(connection):
+        """What only the database can tell."""
+        with connection.cursor() as cursor:  # also shows that it can be reached
+            if connection.vendor == "mysql":
+                cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
+                               "AND table_type = 'BASE TABLE' AND engine <> 'InnoDB'")
+                unsafe = {row[0] for row in cursor.fetchall()}.intersection(tables(models(asked["apps"])))
+            else:
+                unsafe = set()
+            journal = ""
+            if connection.vendor == "sqlite":
+                cursor.execute("PRAGMA journal_mode")
+                journal = cursor.fetchone()[0]
+        return {"views": views(connection), "unsafe": sorted(unsafe), "journal": journal, "unapplied": unapplied(connection)}
+
+    def unapplied(connection):
+        """Migrations that the database has not seen: the models are newer than their tables."""
+        labels = {label.partition(".")[0] for label in asked["apps"]}
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        return [str(migration) for migration, _ in plan if not labels or migration.app_label in labels]
+
+    def database(connection):
+        """What the project hands to its driver, with what that takes from the environment of the project."""
+        conf = {key.lower(): connection.settings_dict.get(key) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
+        if connection.vendor == "postgresql":
+            options = conf["options"] = dict(conf["options"] or {})
+            for key, name in (("host", "HOST"), ("port", "PORT"), ("user", "USER"), ("password", "PASSWORD")):
+                if not conf[key] and "service" not in options:
+                    conf[key] = os.environ.get("PG" + name, "")
+            for key, name in (("service", "PGSERVICE"), ("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT"),
+                              ("passfile", "PGPASSFILE")):
+                if os.environ.get(name):
+                    options.setdefault(key, os.environ[name])
+            if not conf["password"] and os.path.exists(os.path.expanduser("~/.pgpass")):
+                options.setdefault("passfile", os.path.expanduser("~/.pgpass"))
+        elif connection.vendor == "mysql" and conf["host"] == "localhost" and connection.Database.__name__ != "pymysql":
+            conf["host"] = conf["port"] = ""  # its driver takes the socket then, whatever the port
+        return conf
 
     def info():
         problems = []
-        for label in asked["apps"]:
-            app, _, name = label.partition(".")
+        for label in asked["apps"] + asked["exclude"]:
             try:
-                config = apps.get_app_config(app)
-                if name:
-                    config.get_model(name)
-                elif not list(config.get_models()):
+                if not labelled(label) and label in asked["apps"]:
                     problems.append("app '%s' has no models, so there is nothing to dump" % label)
             except LookupError as error:
                 problems.append(str(error))
         if alias not in settings.DATABASES:
             problems.append("there is no database '%s' in DATABASES" % alias)
             return {"problems": problems}
-        conf = connections[alias].settings_dict
-        return {
-            "django": django.get_version(), "problems": problems, "settings": os.environ.get("DJANGO_SETTINGS_MODULE", ""),
-            "media": str(settings.MEDIA_ROOT or ""), "vendor": connections[alias].vendor,
-            "database": {key.lower(): conf.get(key) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")},
-        }
-
-    def empty(labels):
         connection = connections[alias]
+        told = {
+            "django": django.get_version(), "problems": problems, "settings": os.environ.get("DJANGO_SETTINGS_MODULE", ""),
+            "configuration": os.environ.get("DJANGO_CONFIGURATION", ""),  # of the package django-configurations
+            "media": str(settings.MEDIA_ROOT or ""), "vendor": connection.vendor,
+        }
+        if asked["connect"] and not problems:
+            told.update(connected(connection))
+        if asked["secrets"]:
+            told["database"] = database(connection)
+        return told
+
+    def dump():
+        """Writes a fixture of one moment to the standard output."""
+        connection = connections[alias]
+        if connection.vendor == "sqlite":
+            connection.transaction_mode = None  # only reading: nobody is to wait for more than that
+        if connection.vendor == "mysql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with transaction.atomic(using=alias):
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            call_command("dumpdata", *asked["apps"], format=asked["format"], indent=asked["indent"] or None, database=alias,
+                         exclude=asked["exclude"], use_natural_foreign_keys=asked["natural"],
+                         use_natural_primary_keys=asked["natural"],
+                         use_base_manager=True)  # also what a model's own manager hides
+
+    def quietly():
+        """From here on no handler of the project hears of what is saved: it would send mails, start tasks, or make rows that are in
+        the fixture already."""
+        for signal in (signals.pre_save, signals.post_save, signals.pre_delete, signals.post_delete, signals.m2m_changed):
+            signal.receivers = []
+            signal.sender_receivers_cache.clear()
+
+    def complete():
+        """From here on a fixture must know all fields of its models: what it does not know would get the default, silently."""
+        build = base.build_instance
+
+        def build_complete(model, data, using):
+            for field in model._meta.local_concrete_fields:
+                if field.serialize and not field.remote_field and not field.primary_key and field.name not in data \
+                        and not getattr(field, "generated", False):
+                    raise base.DeserializationError("the fixture does not know the field '%s' of %s: it is older than that field"
+                                                    % (field.name, model._meta.label))
+            return build(model, data, using)
+
+        base.build_instance = build_complete
+
+    def empty(connection, found):
         with connection.cursor() as cursor:
-            for model in models(labels):
-                cursor.execute("DELETE FROM " + connection.ops.quote_name(model._meta.db_table))
+            for table in tables(found):
+                cursor.execute("DELETE FROM " + connection.ops.quote_name(table))
+
+    def load_fixture(connection, found):
+        """Reads the fixture from the standard input into the database. Of PostgreSQL's sequences no transaction takes back what was
+        done to them, so that they only ever go up here: should all be undone, the numbers of what is there are still taken."""
+        if connection.vendor == "postgresql":
+            connection.ops.sequence_reset_sql = lambda style, models: []
+        call_command("loaddata", "-", format=asked["format"], database=alias, verbosity=0, ignorenonexistent=False)
+        connection.check_constraints()
+        if connection.vendor == "postgresql":
+            for model in with_between(found):
+                if model._meta.auto_field:
+                    raise_sequence(connection, model._meta.db_table, model._meta.auto_field.column)
+
+    def raise_sequence(connection, table, column):
+        quote = connection.ops.quote_name
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT setval(name, highest) FROM (SELECT pg_get_serial_sequence(%%s, %%s)::regclass AS name, "
+                "(SELECT max(%s) FROM %s) AS highest) AS x WHERE highest > coalesce(pg_sequence_last_value(name), 0)"
+                % (quote(column), quote(table)), [quote(table), column])
+
+    def vouched():
+        """Whether all of the fixture came, and is what was dumped: told by who gives it, when he knows. Should he be killed,
+        the standard input ends too, but without that."""
+        return os.read(3, 16) == b"whole"
 
     def load():
-        """Puts a fixture from the standard input into the place of what the apps hold, or over it, in one transaction."""
+        """Puts a fixture into the place of what the apps hold, or over it, in one transaction."""
         connection = connections[alias]
+        found = [model for model in models(asked["apps"]) if model._meta.label not in views(connection)]
+        quietly()
+        if not asked["force"]:
+            complete()
         # Before the transaction: SQLite takes it only there.
         with connection.constraint_checks_disabled():
             with transaction.atomic(using=alias):
                 if asked["empty"]:
-                    empty(asked["apps"])
-                call_command("loaddata", "-", format=asked["format"], database=alias, verbosity=0, ignorenonexistent=False)
-                connection.check_constraints()
-                rows = count(asked["apps"])
-                for model, expected in (asked["rows"] or {}).items() if asked["empty"] else ():
-                    if rows.get(model) != expected:
-                        raise ValueError("%s has %s rows, the dump has %s" % (model, rows.get(model), expected))
+                    hold(connection, found)
+                    empty(connection, found)
+                load_fixture(connection, found)
+                rows = count(found)
+                if asked["empty"] and asked["rows"]:
+                    compare(asked["rows"], rows)
+                if not vouched():
+                    raise ValueError("the fixture did not come whole")
+                tell({"committing": True})
         return {"rows": rows}
 
+    def hold(connection, found):
+        """Keeps others from writing meanwhile, where that is not so anyway; they can read."""
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '60s'")
+                for table in tables(found):
+                    cursor.execute("LOCK TABLE " + connection.ops.quote_name(table) + " IN SHARE ROW EXCLUSIVE MODE")
+
+    def compare(dumped, rows):
+        for model in sorted(set(dumped) | set(rows)):
+            if model not in rows:
+                raise ValueError("%s is in the fixture, but the source leaves it out now, or the project does not have it" % model)
+            if rows[model] != dumped.get(model, 0):
+                raise ValueError("%s has %d rows, the dump has %d" % (model, rows[model], dumped.get(model, 0)))
+
     def drill():
+        """Makes the tables of all models in a scratch database, and loads a fixture into them."""
         for name in connections:  # nothing that follows may meet the project's own
             conf = connections[name].settings_dict
-            if connections[name].vendor != "sqlite" or str(conf["NAME"]) != os.environ["CADDY_BACKUP_SCRATCH"]:
-                raise ValueError("database '%s' is not the scratch one: %s" % (name, connections[name].vendor))
+            scratch = os.environ["CADDY_BACKUP_SCRATCH"] if name == alias else ":memory:"
+            if str(conf["NAME"]) != scratch or name != alias and connections[name].vendor != "sqlite":
+                raise ImproperlyConfigured("database '%s' is not the scratch one: %s" % (name, connections[name].vendor))
         connection = connections[alias]
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SELECT current_database()")
+                if cursor.fetchone()[0] != os.environ["CADDY_BACKUP_SCRATCH"]:
+                    raise ImproperlyConfigured("database '%s' is not the scratch one" % alias)
+        made = {model._meta.db_table for model in apps.get_models() if model._meta.managed}
+        for model in apps.get_models():  # also what Django leaves to others: nobody has made it here
+            if not model._meta.managed and model._meta.db_table not in made:
+                model._meta.managed = True
+                made.add(model._meta.db_table)
+        quietly()
+        complete()
         call_command("migrate", run_syncdb=True, verbosity=0, interactive=False, database=alias)
+        found = models(asked["apps"])
+        found.extend(model for label in sorted(asked["rows"] or ()) for model in labelled(label) if model not in found)
+        if connection.vendor == "postgresql":
+            strangers(connection, found)
+        else:
+            # What refers to rows of apps that were not dumped finds none.
+            connection.check_constraints = lambda table_names=None: None
         with connection.constraint_checks_disabled():
-            empty(asked["apps"])  # what the signals behind it have made is in the fixture too
-        # What refers to rows of apps that were not dumped finds none.
-        connection.check_constraints = lambda table_names=None: None
-        loaded = load()
-        ours = {model._meta.db_table for model in models(asked["apps"])}
+            with transaction.atomic(using=alias):
+                empty(connection, found)  # what was made with the tables is in the fixture too
+                load_fixture(connection, found)
+                rows = count(found)
+                if not vouched():
+                    raise ValueError("the fixture did not come whole")
+        if connection.vendor == "sqlite":
+            dangling(connection, found)
+        return {"rows": rows}
+
+    def strangers(connection, found):
+        """Takes the constraints away that refer to what was not dumped."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT conrelid::regclass, quote_ident(conname) FROM pg_constraint JOIN pg_class ON pg_class.oid = confrelid "
+                           "WHERE contype = 'f' AND NOT relname = ANY (%s)", [tables(found)])
+            for table, name in cursor.fetchall():
+                cursor.execute("ALTER TABLE %s DROP CONSTRAINT %s" % (table, name))
+
+    def dangling(connection, found):
+        ours = tables(found)
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA foreign_key_check")
             for table, _, parent, _ in cursor.fetchall():
                 if parent in ours:
                     raise ValueError("a row of %s refers to one of %s that is not there" % (table, parent))
-        return loaded
 
-    tell({"info": info, "load": load, "drill": drill}[asked["what"]]())
+    if asked["what"] == "dump":
+        dump()
+    else:
+        tell({"info": info, "load": load, "drill": drill}[asked["what"]]())
 
 
 caddy_backup()
