@@ -47,7 +47,9 @@ func (r *runner) vaultOfJob(job string) (Job, *vault, error) {
 
 func (x *replacement) do(ctx context.Context) error {
 	names := strings.Join(lives(x.targets), " and ")
-	x.update(func(run *Run) { run.Over, run.Confirm = lives(x.targets), confirmation(x.job, x.targets) })
+	x.update(func(run *Run) {
+		run.Path, run.Over, run.Confirm = pathOf(x.targets), lives(x.targets), confirmation(x.job, x.targets)
+	})
 	if err := x.ready(ctx); err != nil {
 		return err
 	}
@@ -155,16 +157,24 @@ func (x *replacement) snapshotNow(ctx context.Context) (s repo.Snapshot, path st
 
 // pathIn is where what is replaced lies in the safety snapshot.
 func (x *replacement) pathIn(ctx context.Context, r *repo.Repository, s repo.Snapshot) (string, error) {
-	if len(x.targets) > 1 {
-		return "/", nil
+	path := pathOf(x.targets)
+	if path == "/" {
+		return path, nil
 	}
-	d := x.targets[0].stored
-	path := strings.TrimSuffix(d.Name+"/"+d.Sub, "/")
 	_, err := r.Lookup(ctx, s.Tree, tidy(x.job+"/"+path))
 	if errors.Is(err, repo.ErrNotFound) || errors.Is(err, repo.ErrNotFolder) {
 		return "", nil
 	}
 	return path, err
+}
+
+// pathOf is where targets lie in the folder of their job: "/" for several.
+func pathOf(targets []liveTarget) string {
+	if len(targets) > 1 {
+		return "/"
+	}
+	d := targets[0].stored
+	return strings.TrimSuffix(d.Name+"/"+d.Sub, "/")
 }
 
 // replace has the sources replace what is live. From its beginning on the history tells of it, should this process die.

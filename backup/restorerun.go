@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,8 @@ func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run
 	if err != nil {
 		return Run{}, err
 	}
-	run, clash := Run{Kind: KindRestore, Job: q.Job, Repository: v.name}, func(Run) bool { return false }
+	run, clash := Run{Kind: KindRestore, Job: q.Job, Repository: v.name, Path: q.Path, Place: cmp.Or(q.Target, q.Place), Force: q.Force},
+		func(Run) bool { return false }
 	if q.Overwrite {
 		if run.Job, q.Snapshot, run.Over, err = s.confirmed(ctx, c, v, q); err != nil {
 			return Run{}, err

@@ -39,7 +39,10 @@ type Run struct {
 	Prune      *repo.PruneReport `json:"prune,omitempty"`            // of a prune
 	Drill      []Evidence        `json:"drill,omitempty"`            // of a drill: what it found out, by part
 	Chosen     bool              `json:"chosen,omitempty"`           // of a drill: of a snapshot that a person chose; it says nothing of the job
+	Path       string            `json:"path,omitempty"`             // of a restore: what of the snapshot; empty or "/" = all of it
+	Place      string            `json:"place,omitempty"`            // of a restore that replaces nothing: the folder, file or database that it makes
 	Over       []string          `json:"over,omitempty"`             // of a restore: the live ones that it replaces
+	Force      bool              `json:"force,omitempty"`            // of these: although others use them
 	Confirm    string            `json:"confirm,omitempty"`          // of these: what must be typed to confirm
 	Safety     string            `json:"safety,omitempty"`           // of these: ID of the snapshot of what they were before
 	Touched    bool              `json:"touched,omitempty"`          // of these: it has begun; when it did not end well, look at them
@@ -112,6 +115,9 @@ const (
 // Done reports whether the run has ended.
 func (s State) Done() bool { return s != StateQueued && s != StateRunning }
 
+// CodeIncomplete is the Code of a run that left a live one neither as it was nor replaced.
+const CodeIncomplete = "incomplete"
+
 // codeOf names the errors of the repository by which a command line chooses its exit code; "" for all others. The names
 // are those of the API.
 func codeOf(err error) string {
@@ -124,6 +130,8 @@ func codeOf(err error) string {
 		return "wrong_password"
 	case errors.Is(err, ErrRefused):
 		return "refused"
+	case errors.Is(err, ErrIncomplete):
+		return CodeIncomplete
 	}
 	return ""
 }

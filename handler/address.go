@@ -28,6 +28,15 @@ func fileAddress(repository, id, path string) string {
 	return join("snapshots", id, "files") + inSnapshot(path) + inRepository(repository)
 }
 
+// restoreAddress is the form that restores something of a snapshot.
+func restoreAddress(repository, id, path string) string {
+	q := query("path", path)
+	if repository != defaultRepository {
+		q.Set("repository", repository)
+	}
+	return join("snapshots", id, "restore") + "?" + q.Encode()
+}
+
 // formatLink leads to a download in one format.
 type formatLink struct {
 	Format, Address string

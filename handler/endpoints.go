@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -101,12 +102,12 @@ func (a *API) download(c *call) error { return c.download(a.log(), a.making) }
 // restore takes a backup.RestoreRequest; the snapshot in the address is the one that counts, and what the body leaves
 // out the query may say.
 func (a *API) restore(c *call) error {
-	var q backup.RestoreRequest
+	var q restoreBody
 	if err := c.decode(&q); err != nil {
 		return err
 	}
 	q.Repository, q.Job = cmp.Or(q.Repository, c.repository()), cmp.Or(q.Job, c.query("job"))
-	if err := a.confine(&q); err != nil {
+	if err := a.place(c, &q); err != nil {
 		return err
 	}
 	id, err := c.snapshotID(q.Repository, q.Job)
@@ -114,8 +115,30 @@ func (a *API) restore(c *call) error {
 		return err
 	}
 	q.Snapshot = id
-	run, err := c.service.Restore(c.r.Context(), c.by(), q)
+	run, err := c.service.Restore(c.r.Context(), c.by(), q.RestoreRequest)
 	return c.answerAs(http.StatusAccepted, presentRun(run), withRun(err, run))
+}
+
+// restoreBody is a backup.RestoreRequest that may leave the choice of the place to us.
+type restoreBody struct {
+	backup.RestoreRequest
+	Beside bool `json:"beside"` // into a new database whose name is chosen here; the run tells it
+}
+
+// place makes sure that a restore goes where it may.
+func (a *API) place(c *call, q *restoreBody) error {
+	if !q.Beside {
+		return a.confine(&q.RestoreRequest)
+	}
+	if q.Place != "" || q.Target != "" || q.Overwrite {
+		return fmt.Errorf("%w: beside names the place by itself: leave out place, target and overwrite", backup.ErrInvalid)
+	}
+	s, err := c.snapshot(c.r.Context(), q.Repository, q.Job)
+	if err != nil {
+		return err
+	}
+	q.Place, err = besideOf(s, q.Path, time.Now())
+	return err
 }
 
 // confine holds a restore to RestoreRoot. The target is a folder directly in it, and not deeper: what stands directly in

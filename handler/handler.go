@@ -73,7 +73,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		server.RegisterOnShutdown(stop) // open event streams would hold up the shutdown for as long as they like
 	}
 	h.api = &API{Service: h.service, Caller: h.who, RestoreRoot: h.RestoreRoot, Stopping: stopping.Done(), Logger: h.log}
-	h.pages = newPages(h.service, h.who, h.log)
+	h.pages = newPages(h.api)
 	h.links = newSignedLinks(h.service, h.log)
 	return nil
 }

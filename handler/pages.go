@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // pages are what people see: HTML that works without scripts, and better with the one that it brings along.
@@ -16,6 +14,7 @@ type pages struct {
 	log   *slog.Logger
 	now   func() time.Time
 	parts partsCache
+	api   *API // whose bounds of restores are ours
 
 	making making
 }
@@ -23,9 +22,9 @@ type pages struct {
 // storageTimeout is how long a page waits for a storage before it shows what it has and says so.
 const storageTimeout = 15 * time.Second
 
-func newPages(service func() *backup.Service, caller func(*http.Request) Caller, log *slog.Logger) *router {
-	p := &pages{log: log, now: time.Now, making: make(making, maxMaking)}
-	return newRouter(&router{caller: caller, service: service, fail: p.fail}, p.routes())
+func newPages(api *API) *router {
+	p := &pages{log: api.log(), now: time.Now, making: make(making, maxMaking), api: api}
+	return newRouter(&router{caller: api.Caller, service: api.Service, fail: p.fail}, p.routes())
 }
 
 // routes is the table of the pages. A role is the smallest that may.
@@ -37,9 +36,16 @@ func (p *pages) routes() []route {
 		{post, "/jobs/{job}/run", Operator, p.backup},
 		{get, "/jobs/{job}/retention", Viewer, p.retentionPage},
 		{post, "/jobs/{job}/forget", Admin, p.forget},
+		{post, "/jobs/{job}/drill", Admin, p.drill},
 		{get, "/runs/{id}", Viewer, p.run},
 		{post, "/runs/{id}/cancel", Operator, p.cancel},
+		{post, "/runs/{id}/look", Admin, p.lookAgain},
+		{post, "/runs/{id}/restore", Admin, p.restoreOver},
+		{post, "/runs/{id}/undo", Admin, p.undo},
 		{get, "/snapshots/{id}", Viewer, p.snapshot},
+		{get, "/snapshots/{id}/restore", Admin, p.restoreForm},
+		{post, "/snapshots/{id}/restore", Admin, p.restore},
+		{post, "/snapshots/{id}/link", Operator, p.link},
 		{post, "/snapshots/{id}/keep", Operator, p.keep(true)},
 		{post, "/snapshots/{id}/unkeep", Operator, p.keep(false)},
 		{post, "/snapshots/{id}/accept", Admin, p.accept},

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -149,6 +150,7 @@ func (p *pages) backup(c *call) error {
 type runPage struct {
 	*runView
 	Live            *runView
+	Replaces        *overView // of a restore over the live one
 	JobAddress      string
 	SnapshotAddress string
 	Speed           int64 // bytes a second, on average; 0 when there is none to tell
@@ -159,19 +161,30 @@ func (p *pages) run(c *call) error {
 	if err != nil {
 		return err
 	}
+	return p.showRun(c, http.StatusOK, run, "")
+}
+
+// showRun shows the page of a run, with what is wrong with what a form of it asked for.
+func (p *pages) showRun(c *call, status int, run backup.Run, problem string) error {
 	v := newRunView(&run, p.now())
-	view := runPage{runView: v, Live: v, Speed: speed(run, p.now())}
+	view := runPage{Replaces: newOverView(run, problem), runView: v, Live: v, Speed: speed(run, p.now())}
 	if run.Job != "" {
 		view.JobAddress = jobAddress(run.Job)
 	}
 	if run.Snapshot != "" {
 		view.SnapshotAddress = snapshotAddress(run.Repository, run.Snapshot)
 	}
-	return p.page(c, "run.html", title(run), !run.State.Done(), view)
+	if view.Replaces != nil {
+		view.Replaces.complete(c.service.Job(c.r.Context(), run.Job))
+	}
+	return p.render(c, status, "run.html", Frame{Title: title(run), Refresh: !run.State.Done(), Content: view})
 }
 
 // title names a run: "Backup of shop", "Check of default".
 func title(r backup.Run) string {
+	if r.DryRun && r.Over != nil {
+		return "Before a restore of " + r.Job
+	}
 	word := strings.ToUpper(string(r.Kind[:1])) + string(r.Kind[1:])
 	if r.Job != "" {
 		return word + " of " + r.Job

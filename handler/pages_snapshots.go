@@ -37,6 +37,10 @@ func (s snapshotDetails) Doubts() []string {
 	return s.Manifest.Doubts
 }
 
+// RestoreAddress is where the form is that restores it, LinkAddress where that leads which makes a link to something in it.
+func (s snapshotDetails) RestoreAddress() string { return s.do("restore") }
+func (s snapshotDetails) LinkAddress() string    { return s.do("link") }
+
 // AcceptAddress is where the button leads that says that a suspect one is good.
 func (s snapshotDetails) AcceptAddress() string { return s.do("accept") }
 
@@ -100,6 +104,8 @@ type folderPage struct {
 	Address  string // of the snapshot
 	Path     string
 	Here     string // address of this folder
+	Restore  string // address of the form that restores it
+	Link     string // where the form goes that makes a link
 	Formats  []formatLink
 	Crumbs   []crumb
 	Entries  []contentView
@@ -127,6 +133,7 @@ func (p *pages) folder(c *call) error {
 	return p.page(c, "folder.html", path.Base(folder), false, folderPage{
 		Snapshot: s, Address: snapshotAddress(s.Repository, s.ID), Path: folder,
 		Here: folderAddress(s.Repository, s.ID, folder), Crumbs: crumbs(s, folder),
+		Restore: restoreAddress(s.Repository, s.ID, folder), Link: join("snapshots", s.ID, "link") + inRepository(s.Repository),
 		Formats: formatLinks(s.Repository, s.ID, backup.Content{Type: "dir", Path: folder}, ""),
 		Entries: contentViews(s.Repository, s.ID, shown), Pager: newPager(page, perFolder, len(entries), c.r.URL.Query()),
 	})

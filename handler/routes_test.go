@@ -76,6 +76,14 @@ var (
 		"POST /snapshots/{id}/unkeep":         Operator,
 		"POST /snapshots/{id}/accept":         Admin,
 		"POST /snapshots/{id}/mail":           Admin,
+
+		"POST /jobs/{job}/drill":       Admin,
+		"GET /snapshots/{id}/restore":  Admin,
+		"POST /snapshots/{id}/restore": Admin,
+		"POST /snapshots/{id}/link":    Operator,
+		"POST /runs/{id}/look":         Admin,
+		"POST /runs/{id}/restore":      Admin,
+		"POST /runs/{id}/undo":         Admin,
 	}
 )
 

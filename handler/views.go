@@ -70,6 +70,7 @@ type contentView struct {
 	Folder  bool
 	Form    string // of the download, where it is not the file as it is: "gz"
 	Formats []formatLink
+	Restore string // address of the form that restores it
 }
 
 // runView is a run and where its page is.
@@ -106,8 +107,20 @@ func newJobView(j backup.JobStatus, now time.Time) *jobView {
 	return v
 }
 
+// DrillOverdue reports whether the backups of the job should have been tried out before now, DrillOld whether they were
+// never tried out, or not since then, although there is a schedule for that.
+func (v *jobView) DrillOverdue() bool { return !v.Drill.OverdueSince.IsZero() }
+func (v *jobView) DrillOld() bool {
+	return v.DrillOverdue() || v.Drill.LastGood.IsZero() && !v.Drill.Schedule.IsZero()
+}
+
+// DrillAddress and DrillingAddress are where the last drill is, and the one that is going on.
+func (v *jobView) DrillAddress() string    { return runAddress(v.Drill.LastRun.ID) }
+func (v *jobView) DrillingAddress() string { return runAddress(v.Drill.Running.ID) }
+
 func newContentView(repository, snapshot string, c backup.Content) contentView {
-	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c, archive.Raw)}
+	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c, archive.Raw),
+		Restore: restoreAddress(repository, snapshot, c.Path)}
 	switch c.Type {
 	case "dir":
 		v.Address = folderAddress(repository, snapshot, c.Path)

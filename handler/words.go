@@ -4,6 +4,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 
@@ -25,6 +27,10 @@ var funcs = template.FuncMap{
 	"lower":   strings.ToLower,
 	"plural":  plural,
 	"facts":   facts,
+	"seconds": seconds,
+	"checks":  checks,
+
+	"sentence": sentence,
 }
 
 // size says bytes the way people read them: "12 MiB".
@@ -92,4 +98,27 @@ func facts(p *backup.ManifestPart) string {
 		list = append(list, "checked: "+p.Checked)
 	}
 	return strings.Join(list, " · ")
+}
+
+// seconds says how long a drill of a part took.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	if d < 100*time.Millisecond {
+		return "under 0.1 s"
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// checks are the single findings of a line that tells how something was checked.
+func checks(line string) []string {
+	return strings.FieldsFunc(line, func(r rune) bool { return r == ';' })
+}
+
+// sentence begins a text with a capital letter, unless a path or the like begins it, and ends it with a full stop.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	first, n := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[n:] + "."
 }

@@ -126,7 +126,7 @@ const endings = { ok: "is done", suspect: "is done, but suspect", failed: "faile
 function ended(run) {
   followed.get(run.id)?.();
   followed.delete(run.id);
-  const kind = run.kind[0].toUpperCase() + run.kind.slice(1);
+  const kind = run.dry_run ? `The look before a ${run.kind}` : run.kind[0].toUpperCase() + run.kind.slice(1);
   say(`${kind} of ${run.job ?? run.repository} ${endings[run.state]}` + (run.unchanged ? ": nothing had changed." : "."));
   refresh().catch(() => say("The page could not be loaded anew."));
 }
@@ -175,10 +175,15 @@ document.addEventListener("submit", async (event) => {
   button.disabled = false;
 });
 
+// begun reports whether somebody is filling in a form, which must not be taken away.
+function begun() {
+  return [...main.querySelectorAll("input")].some((i) => i.checked !== i.defaultChecked || i.type !== "radio" && i.value !== i.defaultValue);
+}
+
 // Others start runs too: the schedule, the command line. What has changed is looked for while the page is seen.
 let known;
 async function look() {
-  if (document.hidden || followed.size) return;
+  if (document.hidden || followed.size || begun()) return;
   const { ok, body } = await ask(api + "runs?limit=5");
   if (!ok) return;
   const now = body.runs.map((run) => run.id + run.state).join();

@@ -1,0 +1,262 @@
+package handler
+
+import (
+	"database/sql"
+	"errors"
+	"html"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	_ "modernc.org/sqlite"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/dump"
+)
+
+// sqliteJob is a Service whose job "shop" dumps a live SQLite database and a folder, and where they are.
+func sqliteJob(t *testing.T) (env *backuptest.Env, database, folder string) {
+	t.Helper()
+	dir := t.TempDir()
+	database, folder = filepath.Join(dir, "shop.sqlite3"), filepath.Join(dir, "media")
+	execute(t, database, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('coffee')")
+	err := errors.Join(os.MkdirAll(filepath.Join(folder, "2026"), 0o755),
+		os.WriteFile(filepath.Join(folder, "2026", evil[:4]+"b.jpg"), []byte("a picture"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, media := &dump.SQLite{Path: database}, &dump.Files{Folder: folder}
+	if err := errors.Join(db.Provision(caddy.Context{}), media.Provision(caddy.Context{})); err != nil {
+		t.Fatal(err)
+	}
+	env = backuptest.New(t, func(c *backup.Config) {
+		c.PublicURL = "https://backups.example.com"
+		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "sqlite", Source: db}, {Name: "media", Kind: "files", Source: media}}
+	})
+	return env, database, folder
+}
+
+// execute runs statements on a database that nobody has open afterwards.
+func execute(t *testing.T, database, statements string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", database)
+	if err == nil {
+		_, err = db.Exec(statements)
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goods are what the database sells.
+func goods(t *testing.T, database string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var all sql.NullString
+	if err := db.QueryRow("SELECT group_concat(name, ' ') FROM goods").Scan(&all); err != nil {
+		return err.Error()
+	}
+	return all.String
+}
+
+// send sends a form as a browser does.
+func send(t *testing.T, user, url string, pairs ...string) answer {
+	t.Helper()
+	return as(t, user, "POST", url, query(pairs...).Encode(), "Content-Type", "application/x-www-form-urlencoded")
+}
+
+// sent sends a form that leads to a run, waits for its end, and returns it.
+func sent(t *testing.T, env *backuptest.Env, url string, pairs ...string) backup.Run {
+	t.Helper()
+	a := send(t, "anna", url, pairs...)
+	if a.status != 303 || !strings.Contains(a.header.Get("Location"), "runs/") {
+		t.Fatalf("%s: %d %q: %s", url, a.status, a.header.Get("Location"), a.body)
+	}
+	return env.Wait(t, path.Base(a.header.Get("Location")))
+}
+
+// TestRestoreForms goes the way of the forms without a browser: what is asked for in vain is told on the page that asked.
+func TestRestoreForms(t *testing.T) {
+	env, database, folder := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	execute(t, database, "DELETE FROM goods")
+	root := t.TempDir()
+	server := mustSite(t, env.Service, `, "restore_root": "`+root+`"`)
+	at := server.URL + "/snapshots/" + snap.ID + "/restore"
+	a := get(t, "anna", at+"?path=/shop/media/2026")
+	needs(t, "the form", a.body, "Everything", "db.sqlite3", root, "Over the live one", `value="/shop/media/2026" required checked`, "!Into a new database")
+
+	for name, pairs := range map[string][]string{
+		"no way":            {"path", "/"},
+		"outside":           {"path", "/", "way", "folder", "folder", "../x"},
+		"deeper":            {"path", "/", "way", "folder", "folder", "a/b"},
+		"markup":            {"path", "/", "way", "folder", "folder", "." + evil},
+		"no database":       {"path", "/shop/db.sqlite3", "way", "beside"},
+		"nothing there":     {"path", "/shop/nothing", "way", "over"},
+		"markup as a path":  {"path", "/shop/" + evil, "way", "over"},
+		"an unknown way":    {"path", "/", "way", "up"},
+		"the manifest only": {"path", "/shop/manifest.json", "way", "over"},
+	} {
+		a := send(t, "anna", at, pairs...)
+		if a.status < 400 || a.status >= 500 {
+			t.Errorf("%s: %d", name, a.status)
+		}
+		needs(t, name, a.body, "Nothing was started", "Go on")
+		unescaped(t, name, a.body)
+	}
+
+	run := sent(t, env, at, "path", "/shop/media/2026", "way", "folder", "folder", "new")
+	if got, _ := os.ReadFile(filepath.Join(root, "new", "2026", evil[:4]+"b.jpg")); string(got) != "a picture" {
+		t.Errorf("%+v: %q", run, got)
+	}
+	needs(t, "its run", get(t, "vera", server.URL+"/runs/"+run.ID).body, "Into <code>"+filepath.Join(root, "new"))
+
+	look := sent(t, env, at, "path", "/", "way", "over")
+	page := server.URL + "/runs/" + look.ID
+	needs(t, "the look", get(t, "anna", page).body, "Before a restore of shop", database, folder, "type <code>shop</code>", "safety snapshot", "nothing changed")
+	needs(t, "the look of others", get(t, "otto", page).body, "!<form", database)
+	for _, confirm := range []string{"", "blog", evil} {
+		a := send(t, "anna", page+"/restore", "confirm", confirm)
+		if a.status != 400 {
+			t.Errorf("confirmed by %q: %d", confirm, a.status)
+		}
+		needs(t, "not confirmed", a.body, "Nothing was started", `aria-invalid="true"`)
+		unescaped(t, "not confirmed", a.body)
+	}
+	if got := goods(t, database); got != "" {
+		t.Fatalf("replaced without a word: %q", got)
+	}
+	over := sent(t, env, page+"/restore", "confirm", "shop")
+	if got := goods(t, database); over.State != backup.StateOK || got != "tea coffee" {
+		t.Errorf("%+v: %q", over, got)
+	}
+	safety, err := env.Snapshot(t.Context(), "", over.Safety, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs(t, "replaced", get(t, "anna", server.URL+"/runs/"+over.ID).body, html.EscapeString(over.Undo), "/undo", "What was replaced", short(safety.ID))
+	needs(t, "replaced, for others", get(t, "otto", server.URL+"/runs/"+over.ID).body, "!/undo", short(safety.ID))
+	needs(t, "the safety snapshot", get(t, "anna", server.URL+"/snapshots/"+safety.ID).body, "A safety snapshot")
+
+	back := sent(t, env, server.URL+"/runs/"+over.ID+"/undo")
+	if back.Snapshot != safety.ID || !back.DryRun || back.Confirm != "shop" {
+		t.Errorf("%+v", back)
+	}
+	undone := sent(t, env, server.URL+"/runs/"+back.ID+"/restore", "confirm", "shop", "no_safety", "yes")
+	if got := goods(t, database); undone.State != backup.StateOK || got != "" || undone.Safety != "" {
+		t.Errorf("%+v: %q", undone, got)
+	}
+	for _, wrong := range []string{over.ID + "/restore", over.ID + "/look", look.ID + "/undo", undone.ID + "/undo", run.ID + "/undo", run.ID + "/restore"} {
+		if a := send(t, "anna", server.URL+"/runs/"+wrong, "confirm", "shop"); a.status != 400 {
+			t.Errorf("%s: %d %s", wrong, a.status, a.body)
+		}
+	}
+}
+
+// A database that others have open is looked at once more, and replaced although they do.
+func TestRestoreFormsForce(t *testing.T) {
+	env, database, _ := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	user, err := sql.Open("sqlite", database)
+	if err == nil {
+		user.SetMaxOpenConns(1)
+		_, err = user.Exec("DELETE FROM goods; BEGIN IMMEDIATE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Close()
+	look := sent(t, env, server.URL+"/snapshots/"+snap.ID+"/restore", "path", "/shop/db.sqlite3", "way", "over")
+	page := server.URL + "/runs/" + look.ID
+	needs(t, "the look", get(t, "anna", page).body, "is in use", "Look again", "!/restore")
+	if a := send(t, "anna", page+"/restore", "confirm", database); a.status != 409 {
+		t.Errorf("%d", a.status)
+	}
+	look = sent(t, env, page+"/look", "force", "yes")
+	page = server.URL + "/runs/" + look.ID
+	needs(t, "forced", get(t, "anna", page).body, "Although others use it", "type <code>"+database)
+	over := sent(t, env, page+"/restore", "confirm", database)
+	if user.Close(); over.State != backup.StateOK || goods(t, database) != "tea coffee" {
+		t.Errorf("%+v: %q", over, goods(t, database))
+	}
+}
+
+// How the live ones stand after a restore that did not end well is told plainly.
+func TestRestoreAftermath(t *testing.T) {
+	for name, c := range map[string]struct {
+		run  backup.Run
+		want string
+	}{
+		"not begun":   {backup.Run{State: backup.StateFailed}, "Nothing was touched: it is as it was."},
+		"given up":    {backup.Run{State: backup.StateCancelled, Touched: true}, "It is as it was before."},
+		"incomplete":  {backup.Run{State: backup.StateFailed, Touched: true, Code: backup.CodeIncomplete}, "INCOMPLETE."},
+		"killed":      {backup.Run{State: backup.StateInterrupted, Touched: true}, "Nobody knows."},
+		"second of 2": {backup.Run{State: backup.StateFailed, Touched: true, Over: []string{evil, "b"}}, "Some may be replaced"},
+	} {
+		run := c.run
+		run.Kind, run.Job, run.Undo, run.Error, run.Safety = backup.KindRestore, "shop", "caddy backup restore 1 --confirm "+evil, evil, "12345678"
+		run.Log = []backup.LogLine{{Level: "WARN", Text: evil}}
+		if run.Over == nil {
+			run.Over = []string{evil}
+		}
+		v := newOverView(run, evil)
+		v.complete(backup.JobStatus{Repository: "default"}, nil)
+		var out strings.Builder
+		f := Frame{Root: "../", MayManage: true}
+		if err := templates["run.html"].ExecuteTemplate(&out, "over", piece{f, v}); err != nil {
+			t.Fatal(err)
+		}
+		needs(t, name, out.String(), c.want, "The way back", "/undo")
+		unescaped(t, name, out.String())
+	}
+}
+
+// TestLinkForm makes a link on a page, and downloads by it without signing in.
+func TestLinkForm(t *testing.T) {
+	env, _, _ := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	at := server.URL + "/snapshots/" + snap.ID
+	needs(t, "the snapshot", get(t, "otto", at).body, "make a link")
+	needs(t, "for viewers", get(t, "vera", at).body, "!make a link", "!Restore")
+	for _, pairs := range [][]string{{"path", "/shop/db.sqlite3"}, {"path", "/shop/media", "folder", "yes"}} {
+		a := send(t, "otto", at+"/link", pairs...)
+		needs(t, "link", a.body, "https://backups.example.com/links/", "without signing in", "datetime=")
+		_, address, _ := strings.Cut(a.body, `readonly value="https://backups.example.com`)
+		address, _, _ = strings.Cut(address, `"`)
+		if a := get(t, "", server.URL+html.UnescapeString(address)); a.status != 200 || len(a.body) == 0 {
+			t.Errorf("%s: %d %s", address, a.status, a.body)
+		}
+	}
+	if a := send(t, "otto", at+"/link", "path", "/shop/"+evil); a.status != 404 {
+		t.Errorf("%d", a.status)
+	}
+}
+
+// TestDrillForms tries a job's newest snapshot out, and one that was chosen.
+func TestDrillForms(t *testing.T) {
+	env, _, _ := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	needs(t, "before", get(t, "anna", server.URL+"/jobs/shop").body, "never tried out", "Drill now")
+	run := sent(t, env, server.URL+"/jobs/shop/drill")
+	if run.State != backup.StateOK || run.Chosen {
+		t.Fatalf("%+v", run)
+	}
+	evidence := []string{"restored", "integrity_check: ok", "rows of 1 table as dumped", "db.sqlite3", "media"}
+	needs(t, "its run", get(t, "vera", server.URL+"/runs/"+run.ID).body, evidence...)
+	needs(t, "after", get(t, "vera", server.URL+"/jobs/shop").body, append(evidence, "came back", "!never tried out", "!Drill now")...)
+	if run = sent(t, env, server.URL+"/jobs/shop/drill", "snapshot", snap.ID); !run.Chosen {
+		t.Errorf("%+v", run)
+	}
+}
