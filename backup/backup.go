@@ -40,7 +40,7 @@ type Config struct {
 	Remind time.Duration // how long after people were told of what is wrong they are told again; 0 = DefaultRemind; < 0: never
 
 	// Alarm, if set, is told of each notification that is not the end of a run, whether or not anybody is told of it: overdue,
-	// damage, stalled, and recovered where it comes from the watch. As Observe it may take its time.
+	// damage, maintenance_failed, stalled, and recovered where it comes from the watch. As Observe it may take its time.
 	Alarm func(Notification)
 
 	// Observe, if set, is told of each run that ended, once, one after another, in a goroutine of its own: it may take its

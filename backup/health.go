@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // Health is whether all is well, and if not, why.
@@ -33,7 +31,9 @@ func (s *Service) Health(ctx context.Context) Health {
 			h.Reasons = append(h.Reasons, reason)
 		}
 	}
-	h.Reasons = append(h.Reasons, neglected(c, runs, now)...)
+	for _, n := range neglects(c, runs) {
+		h.Reasons = append(h.Reasons, n.reason(now))
+	}
 	h.OK = len(h.Reasons) == 0
 	return h
 }
@@ -76,23 +76,6 @@ func alarms(runs []Run, repository string) []string {
 // neverRun reports whether no backup of a job ended by itself, which is a reason already.
 func neverRun(runs []Run, job string) bool {
 	return lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == job }) == nil
-}
-
-// neglected is what schedules and retention could not do by themselves.
-func neglected(c *setup, runs []Run, now time.Time) (reasons []string) {
-	for _, j := range c.Jobs {
-		run := lastEnded(runs, KindForget, func(r Run) bool { return r.Job == j.Name && !r.DryRun })
-		if !j.Off && j.Retention != nil && run != nil && run.Follows && run.State == StateFailed {
-			reasons = append(reasons, fmt.Sprintf("job %s: its retention %s", j.Name, complaint(*run, now)))
-		}
-	}
-	for _, r := range c.Repositories {
-		run := lastEnded(runs, KindPrune, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
-		if run != nil && (run.Follows || !run.Scheduled.IsZero()) && run.State == StateFailed && run.Code != codeOf(repo.ErrNoRepository) {
-			reasons = append(reasons, fmt.Sprintf("repository %s: the last prune %s", r.Name, complaint(*run, now)))
-		}
-	}
-	return reasons
 }
 
 // verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that

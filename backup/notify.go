@@ -10,24 +10,26 @@ import (
 // Event is something about a job that people want to be told.
 type Event string
 
-// The events of a job's backups: a run has one at its end. Overdue and damage come from the watch, and again while they last.
+// The events of a job's backups: a run has one at its end. Overdue, damage and maintenance_failed come
+// from the watch, and again while they last.
 const (
-	EventStart     Event = "start"
-	EventSuccess   Event = "success"
-	EventFailure   Event = "failure" // failed, or interrupted
-	EventSuspect   Event = "suspect"
-	EventOverdue   Event = "overdue"      // no good backup for longer than there may be
-	EventRecovered Event = "recovered"    // a success after a bad one, or after overdue; or the end of damage
-	EventDrill     Event = "drill_failed" // the newest good snapshot was tried out, and would not come back as it was
-	EventStalled   Event = "stalled"      // nothing moves in a restore, or a drill, that is not ended for that
-	EventDamage    Event = "damage"       // of the repository that the job writes to: what a check or the watch found
+	EventStart       Event = "start"
+	EventSuccess     Event = "success"
+	EventFailure     Event = "failure" // failed, or interrupted
+	EventSuspect     Event = "suspect"
+	EventOverdue     Event = "overdue"            // no good backup for longer than there may be
+	EventRecovered   Event = "recovered"          // a success after a bad one, or after overdue; or the end of damage
+	EventDrill       Event = "drill_failed"       // the newest good snapshot was tried out, and would not come back as it was
+	EventStalled     Event = "stalled"            // nothing moves in a restore, or a drill, that is not ended for that
+	EventDamage      Event = "damage"             // of the repository that the job writes to: what a check or the watch found
+	EventMaintenance Event = "maintenance_failed" // what a schedule or retention asked for beside backups could not be done: check, prune, forget
 )
 
 // Events are all events.
-var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage}
+var Events = []Event{EventStart, EventSuccess, EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage, EventMaintenance}
 
 // DefaultEvents are those that a job without a word on it tells.
-var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage}
+var DefaultEvents = []Event{EventFailure, EventSuspect, EventOverdue, EventRecovered, EventDrill, EventStalled, EventDamage, EventMaintenance}
 
 // Notifier brings notifications to people. Its methods may be called at once.
 type Notifier interface {

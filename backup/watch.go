@@ -11,9 +11,10 @@ import (
 //
 // A job that keeps failing is no trouble of its own: each of its runs is told, and in the end it is overdue.
 type trouble struct {
-	event   Event // overdue or damage
+	event   Event
+	kind    Kind // of runs, when it is about such
 	name    string
-	state   string    // in a word or two: OVERDUE, DAMAGED, CHANGED BY OTHERS
+	state   string    // in a word or two: OVERDUE, DAMAGED, CHANGED BY OTHERS, FAILING
 	since   time.Time // of overdue: when there should have been a good backup; zero: not known
 	level   int       // how bad it is: what becomes worse is told at once
 	reasons []string
@@ -30,7 +31,8 @@ func (x *scheduler) watch(now time.Time) time.Time {
 	runs := s.allRuns() // with those that were just started
 	late, wake := x.overdue(c, runs, now)
 	recovered := func(e told) bool { return c.recovered(e, runs, now) }
-	tell, again := s.weighTold(c, append(late, damage(c, runs)...), recovered, now)
+	damaged := damage(c, runs)
+	tell, again := s.weighTold(c, slices.Concat(late, damaged, undone(c, runs, damaged)), recovered, now)
 	for _, n := range tell { // in line behind what became of the runs that brought it about
 		s.told.add(&s.telling, s.log.logger(), func() { s.alarm(c, n, runs) })
 	}
@@ -119,6 +121,9 @@ func (c *setup) recovered(e told, runs []Run, now time.Time) bool {
 	if e.Event == EventOverdue {
 		_, err := c.job(e.Name)
 		return err == nil && now.Sub(e.Gone) >= look && goodSince(runs, e) != nil
+	}
+	if e.Event == EventMaintenance {
+		return c.doneAgain(e, runs)
 	}
 	_, err := c.repository(e.Name)
 	return err == nil && slices.ContainsFunc(runs, func(r Run) bool {

@@ -17,11 +17,12 @@ const DefaultRemind = oneDay
 
 // told is what people were told of a trouble.
 type told struct {
-	Event   Event     `json:"event"` // overdue or damage
-	Name    string    `json:"name"`  // of the job, or of the repository
-	State   string    `json:"state"` // see trouble
-	Since   time.Time `json:"since"` // when the trouble began
-	Last    time.Time `json:"last"`  // when it was told last
+	Event   Event     `json:"event"`
+	Kind    Kind      `json:"kind,omitempty"` // of runs, when it is about such
+	Name    string    `json:"name"`           // of the job, or of the repository
+	State   string    `json:"state"`          // see trouble
+	Since   time.Time `json:"since"`          // when the trouble began
+	Last    time.Time `json:"last"`           // when it was told last
 	Times   int       `json:"times"`
 	Level   int       `json:"level,omitempty"` // the worst that was told
 	Reasons []string  `json:"reasons"`
@@ -29,13 +30,13 @@ type told struct {
 	Gone    time.Time `json:"gone,omitzero"`   // when the trouble was not there any more
 }
 
-func (e told) of(t trouble) bool { return e.Event == t.event && e.Name == t.name }
+func (e told) of(t trouble) bool { return e.Event == t.event && e.Kind == t.kind && e.Name == t.name }
 
 // weigh decides what is to be told of troubles now, and what is kept of what was told before. recovered says of a trouble
 // that is not there any more whether that is good news: else a configuration may have been changed, and be changed back.
 func weigh(before []told, troubles []trouble, remind time.Duration, recovered func(told) bool, now time.Time) (after []told, tell []notice, wake time.Time) {
 	for _, t := range troubles {
-		e := told{Event: t.event, Name: t.name, Since: t.since}
+		e := told{Event: t.event, Kind: t.kind, Name: t.name, Since: t.since}
 		if i := slices.IndexFunc(before, func(e told) bool { return e.of(t) }); i >= 0 {
 			e = before[i]
 		}
@@ -140,11 +141,11 @@ func (s *Service) settle(c *setup, job string) (since time.Time) {
 }
 
 // taken notes that what was told last of a trouble reached somebody.
-func (s *Service) taken(c *setup, event Event, name string) {
+func (s *Service) taken(c *setup, e told) {
 	s.changeTold(c, func(before []told) []told {
 		after := slices.Clone(before)
 		for i := range after {
-			if after[i].Event == event && after[i].Name == name {
+			if a := after[i]; a.Event == e.Event && a.Kind == e.Kind && a.Name == e.Name {
 				after[i].Taken = true
 			}
 		}

@@ -12,6 +12,8 @@ func (s *Service) alarm(c *setup, n notice, runs []Run) {
 	switch {
 	case n.told.Event == EventDamage:
 		note = newDamageNote(c, n)
+	case n.told.Event == EventMaintenance:
+		note = newUpkeepNote(c, n)
 	case n.event == EventRecovered:
 		s.recoveredElsewhere(c, n.told, runs)
 		return
@@ -24,7 +26,7 @@ func (s *Service) alarm(c *setup, n notice, runs []Run) {
 	} else {
 		log.Error(note.Title, "reasons", note.Reasons, "told", note.Told)
 	}
-	s.tell(c, note, func() { s.taken(c, n.told.Event, n.told.Name) })
+	s.tell(c, note, func() { s.taken(c, n.told) })
 }
 
 // tell brings a notification that no run's end has brought about to all who want it: people, and who observes. taken, if not
@@ -82,7 +84,7 @@ func (s *Service) recoveredElsewhere(c *setup, e told, runs []Run) {
 // noteOf has what is common to all notices.
 func noteOf(c *setup, event Event, e told) Notification {
 	return Notification{
-		ID:    fmt.Sprintf("%s-%s-%s", event, safeName(e.Name), e.Last.UTC().Format("20060102t150405z")),
+		ID:    fmt.Sprintf("%s%s-%s-%s", event, e.Kind, safeName(e.Name), e.Last.UTC().Format("20060102t150405z")),
 		Event: event, Host: c.Host, Since: e.Since, Reasons: e.Reasons, Told: e.Times,
 	}
 }

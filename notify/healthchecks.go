@@ -62,7 +62,8 @@ func (h *Healthchecks) Deliver(ctx context.Context, n backup.Notification) error
 	switch n.Event {
 	case backup.EventStart:
 		to = to.JoinPath("start")
-	case backup.EventFailure, backup.EventSuspect, backup.EventOverdue, backup.EventDrill, backup.EventStalled, backup.EventDamage:
+	case backup.EventFailure, backup.EventSuspect, backup.EventOverdue, backup.EventDrill, backup.EventStalled, backup.EventDamage,
+		backup.EventMaintenance:
 		to = to.JoinPath("fail")
 	case backup.EventTest:
 		to = to.JoinPath("log") // is noted down, and changes nothing about the check
