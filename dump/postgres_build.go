@@ -38,6 +38,7 @@ type building struct {
 	server      pgVersion
 	name        string
 	made        bool // and not renamed
+	scratch     bool // it never gets another name
 }
 
 // begin connects for a building, and removes those that killed restores left behind. Nothing is made yet.
@@ -80,8 +81,8 @@ func (b *building) sweep(ctx context.Context, t *backup.Task) {
 		if got, err := pgValue(ctx, b.conn, "SELECT pg_try_advisory_lock(hashtext($1)) OR NULL", name); err != nil || got == "" || name == b.name {
 			continue
 		}
-		if err := b.conn.Exec(ctx, "DROP DATABASE IF EXISTS "+quoteName(name)).Close(); err != nil {
-			t.Log.Warn(fmt.Sprintf("database %s of a killed restore is left behind on %s: drop it", name, b.db.place), "error", err)
+		if err := b.db.drop(b.maintenance, name); err != nil {
+			t.Log.Warn("a killed restore left something behind", "error", err)
 		} else {
 			t.Log.Info(fmt.Sprintf("dropped database %s, which a killed restore had left behind", name))
 		}
@@ -99,7 +100,9 @@ func (b *building) close() error {
 	return b.db.drop(b.maintenance, b.name)
 }
 
-// fill makes the database and restores the dump into it, in one transaction but for what a script does otherwise.
+// fill makes the database and restores the dump into it. Not in one transaction: nobody sees the database before it is
+// whole, and one transaction can hold no more locks than the server has room for, which ten thousand large objects, or
+// tables, exceed.
 func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *backup.Task) error {
 	run, in, err := b.filler(ctx, p, dump)
 	if err != nil {
@@ -115,8 +118,19 @@ func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *bac
 	}
 	defer password.Close()
 	program := b.db.program(run[0], password, append(run[1:], "--dbname="+b.db.conninfo(b.name))...)
-	_, err = program.run(ctx, t, in, io.Discard)
-	return err
+	// Whether each of its many statements is on disk matters to nobody before the database has its name.
+	if err := b.set(ctx, "SET synchronous_commit = off"); err != nil {
+		return err
+	}
+	if _, err := program.run(ctx, t, in, io.Discard); err != nil {
+		return err
+	}
+	return b.set(ctx, "RESET synchronous_commit")
+}
+
+// set changes a setting of the database for connections to come.
+func (b *building) set(ctx context.Context, change string) error {
+	return b.conn.Exec(ctx, "ALTER DATABASE "+quoteName(b.name)+" "+change).Close()
 }
 
 // filler chooses the program for a dump, and its arguments but for the place.
@@ -129,19 +143,25 @@ func (b *building) filler(ctx context.Context, p *Postgres, dump *pgStream) (run
 	if err != nil {
 		return nil, nil, err
 	}
-	run = []string{tools.restore, "--exit-on-error", "--single-transaction", "--no-password"}
+	run = []string{tools.restore, "--exit-on-error", "--no-password"}
 	if b.conn.ParameterStatus("is_superuser") != "on" {
 		run = append(run, "--no-owner")
+	}
+	if b.scratch {
+		run = append(run, "--no-subscriptions")
 	}
 	return run, dump.archive(), nil
 }
 
 // create makes the database, with the properties of the dumped one: those in the archive, else those of the live one,
-// else the server's defaults. It belongs to the owner of the live one when that is there and we may give it away. Once
-// begun, making it is not cancelled: nobody would know whether it is there.
+// else the server's defaults. It belongs to the owner of the live one, or of the dumped one, when we may give it away.
+// Once begun, making it is not cancelled: nobody would know whether it is there.
 func (b *building) create(ctx context.Context, dump *pgStream, t *backup.Task) error {
-	properties := databaseProperties(dump.head)
+	properties := databaseProperties(dump.contents)
 	live, err := b.live(ctx)
+	if err == nil && live.owner == "" {
+		live.owner, err = b.ownerAs(ctx, dump.contents.owner())
+	}
 	if err != nil {
 		return b.db.explain("making a database for a restore", err)
 	}
@@ -183,6 +203,13 @@ func (b *building) live(ctx context.Context) (l liveOne, err error) {
 		l = liveOne{properties: string(row[0]), tablespace: string(row[1]), owner: string(row[2])}
 	}
 	return l, result.Err
+}
+
+// ownerAs is the owner of the dumped database in words of CREATE DATABASE, "" when there is no such role, or we may not
+// give the database to it.
+func (b *building) ownerAs(ctx context.Context, role string) (string, error) {
+	return pgValue(ctx, b.conn, `SELECT ' OWNER ' || quote_ident(rolname) FROM pg_catalog.pg_roles
+		WHERE rolname = $1 AND pg_has_role(oid, 'MEMBER')`, role)
 }
 
 // exists reports whether there is a database of a name.

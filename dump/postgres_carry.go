@@ -9,13 +9,15 @@ import (
 )
 
 // carryOver gives the building what belongs to the live database itself and stands in no dump of it: its comment, its
-// limit of connections, who may connect, and settings.
+// limit of connections, whether it is a template, who may connect, and settings.
 func (b *building) carryOver(ctx context.Context, t *backup.Task) error {
 	statements, err := b.rows(ctx, `
 		SELECT format('COMMENT ON DATABASE %I IS %L', $2::text, shobj_description(oid, 'pg_database'))
 			FROM pg_catalog.pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') IS NOT NULL
 		UNION ALL SELECT format('ALTER DATABASE %I CONNECTION LIMIT %s', $2::text, datconnlimit)
 			FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit >= 0
+		UNION ALL SELECT format('ALTER DATABASE %I IS_TEMPLATE true', $2::text)
+			FROM pg_catalog.pg_database WHERE datname = $1 AND datistemplate
 		UNION ALL SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', $2::text)
 			FROM pg_catalog.pg_database WHERE datname = $1 AND datacl IS NOT NULL
 		UNION ALL SELECT format('GRANT %s ON DATABASE %I TO %s%s', a.privilege_type, $2::text,

@@ -37,6 +37,7 @@ func (p *Postgres) Drill(ctx context.Context, s backup.Stored, r io.Reader, at b
 	if err != nil {
 		return facts, err
 	}
+	b.scratch = true
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := db.space(ctx, b.conn, s.Size); err != nil {
 		return facts, err

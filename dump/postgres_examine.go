@@ -24,7 +24,7 @@ func (p *Postgres) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnos
 			return failing(err)
 		}
 	}
-	var list []backup.Diagnosis
+	list := p.examineHalfDropped(ctx, db)
 	for i, name := range databases {
 		of := *db
 		of.name = name
@@ -40,6 +40,24 @@ func (p *Postgres) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnos
 		closePg(conn)
 	}
 	return list
+}
+
+// examineHalfDropped names databases that no dump of all can have in it.
+func (p *Postgres) examineHalfDropped(ctx context.Context, db *pgDatabase) []backup.Diagnosis {
+	if !p.AllDatabases {
+		return nil
+	}
+	conn, _, err := db.connectAny(ctx)
+	if err != nil {
+		return nil // which is told of each database
+	}
+	defer closePg(conn)
+	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE "+halfDropped+" ORDER BY 1")
+	if err != nil || len(names) == 0 {
+		return nil
+	}
+	return []backup.Diagnosis{diagnosis(backup.LevelWarning, "not dumped, since their removal was interrupted and nobody can connect to them: %s; "+
+		"DROP DATABASE ends it", summed(names))}
 }
 
 // examineServer looks at what is the same for all databases.

@@ -188,11 +188,11 @@ func testPostgresFailedRestores(t *testing.T, pg *realtest.Postgres) {
 		}
 	})
 	t.Run("cannot be cleaned up", func(t *testing.T) {
-		// The program makes a template of the new database, which only it can undo.
-		dir := fakePrograms(t, pg, "99.1", "exit 1", fmt.Sprintf(`%s -X -q -d "host=%s port=%d user=postgres dbname=postgres" <<'END'
-SELECT format('ALTER DATABASE %%I IS_TEMPLATE true', datname) FROM pg_database WHERE datname LIKE '%s%%' \gexec
-END
-exit 1`, pg.Program("psql"), pg.Dir, pg.Port, buildPrefix))
+		// The program makes a subscription in the new database, and then lets nobody in who could take it away.
+		dir := fakePrograms(t, pg, "99.1", "exit 1", fmt.Sprintf(`for db; do :; done
+%s -X -q "$db" -c "CREATE SUBSCRIPTION held CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false)" \
+	-c "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
+exit 1`, pg.Program("psql")))
 		p := pgSource(t, pg.DSN("the shop"))
 		p.layouts = []string{dir}
 		t.Setenv("PATH", dir+":/nowhere")
@@ -200,7 +200,7 @@ exit 1`, pg.Program("psql"), pg.Dir, pg.Port, buildPrefix))
 		if err == nil || !strings.Contains(err.Error(), "database "+buildPrefix) || !strings.Contains(err.Error(), "is left behind on 127.0.0.1") || pgExists(t, pg, "held") {
 			t.Errorf("error = %v", err)
 		}
-		pg.SQL(t, "postgres", "UPDATE pg_database SET datistemplate = false WHERE datname LIKE '"+buildPrefix+"%'")
+		pg.SQL(t, "postgres", "UPDATE pg_database SET datallowconn = true WHERE datname LIKE '"+buildPrefix+"%'")
 		p = pgSource(t, pg.DSN("the shop"))
 		if err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(b.Bytes()), "held", dumptest.Task(t)); err != nil {
 			t.Error(err)

@@ -122,15 +122,15 @@ func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int
 	return backup.RequireSpace(folder, dumped)
 }
 
-// isClient tells somebody who is connected from the server's own workers, which make way by themselves. Servers before 10
-// do not list these.
-const isClient = `coalesce(to_jsonb(a)->>'backend_type', 'client backend') = 'client backend'`
+// inTheWay are those whose sessions keep a database from getting another name: clients, and workers for subscriptions and
+// of extensions. Only autovacuum makes way by itself. Servers before 10 list nobody else.
+const inTheWay = `coalesce(to_jsonb(a)->>'backend_type', '') <> 'autovacuum worker'`
 
 // unused makes sure that nobody is connected to the live one.
 func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
 	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
 			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
-		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+isClient, db.name)
+		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+inTheWay, db.name)
 	if err != nil {
 		return db.explain("looking who uses it", err)
 	}
@@ -173,6 +173,10 @@ func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, 
 		return err
 	}
 	if !there {
+		err := errors.Join(b.bringBack(ctx, dump.contents, t), b.tellSubscriptions(ctx, t))
+		if err != nil {
+			return err
+		}
 		return b.rename(ctx, db.name)
 	}
 	if !o.Force {
@@ -219,6 +223,7 @@ func (b *building) replace(ctx context.Context, o backup.Over, t *backup.Task) e
 		}
 	}
 	b.made = false
+	b.retire(bounded, old, o.Aside, t)
 	if o.Aside {
 		t.Log.Warn(fmt.Sprintf("the old database is kept as %s; drop it when nobody misses it", old))
 	} else if err := b.db.drop(b.maintenance, old); err != nil {
@@ -267,7 +272,7 @@ func (b *building) disconnect(ctx context.Context, name string, t *backup.Task) 
 		}
 		defer closePg(conn)
 		for ctx.Err() == nil {
-			_, err := pgValue(ctx, conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND "+isClient, name)
+			_, err := pgValue(ctx, conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND "+inTheWay, name)
 			if err != nil && ctx.Err() == nil {
 				t.Log.Warn("cannot disconnect those who use the database", "error", err)
 				return

@@ -155,15 +155,55 @@ func TestPgTools(t *testing.T) {
 }
 
 func TestDatabaseProperties(t *testing.T) {
-	for head, want := range map[string]string{
-		"\x00CREATE DATABASE shop WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8';\n": " ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8'",
-		`CREATE DATABASE "a ""b" WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE';`:        " ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE'",
-		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8' TABLESPACE = x;`:                                     "",
-		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8'; DROP DATABASE b;`:                                   " ENCODING = 'UTF8'",
+	for sql, want := range map[string]string{
+		"CREATE DATABASE shop WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8';\n": " ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8'",
+		`CREATE DATABASE "a ""b" WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE';`:    " ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE'",
+		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8' TABLESPACE = x;`:                                 " ENCODING = 'UTF8'",
+		`CREATE DATABASE a WITH TEMPLATE = template0 ENCODING = 'UTF8'; DROP DATABASE b;`:                               " ENCODING = 'UTF8'",
 		"nothing": "",
 	} {
-		if got := databaseProperties([]byte(head)); got != want {
-			t.Errorf("%q: %q, want %q", head, got, want)
+		if got := databaseProperties(archiveContents{entries: []tocEntry{{kind: "DATABASE", sql: sql}}}); got != want {
+			t.Errorf("%q: %q, want %q", sql, got, want)
 		}
 	}
+}
+
+// What is said about one database is said about another, and nothing else is.
+func TestRenamedProperties(t *testing.T) {
+	for from, want := range map[string]string{
+		`ALTER DATABASE shop CONNECTION LIMIT = 33`:                             `ALTER DATABASE "n""ew" CONNECTION LIMIT = 33`,
+		`ALTER DATABASE "the ""shop" SET search_path TO '$user', 'Odd "schema'`: `ALTER DATABASE "n""ew" SET search_path TO '$user', 'Odd "schema'`,
+		`ALTER DATABASE shop SET "app.motto" TO E'it''s \\\' x'`:                `ALTER DATABASE "n""ew" SET "app.motto" TO E'it''s \\\' x'`,
+		`ALTER ROLE "o n" IN DATABASE shop SET work_mem TO '5MB'`:               `ALTER ROLE "o n" IN DATABASE "n""ew" SET work_mem TO '5MB'`,
+		"COMMENT ON DATABASE shop IS 'x;\n''y'":                                 "COMMENT ON DATABASE \"n\"\"ew\" IS 'x;\n''y'",
+		`REVOKE CONNECT,TEMPORARY ON DATABASE shop FROM PUBLIC`:                 `REVOKE CONNECT,TEMPORARY ON DATABASE "n""ew" FROM PUBLIC`,
+		`GRANT CONNECT ON DATABASE shop TO "a b" WITH GRANT OPTION`:             `GRANT CONNECT ON DATABASE "n""ew" TO "a b" WITH GRANT OPTION`,
+		`ALTER DATABASE shop OWNER TO mallory`:                                  "",
+		`ALTER DATABASE shop SET TABLESPACE x`:                                  "",
+		`ALTER DATABASE shop SET a TO 'b'; DROP DATABASE x`:                     "",
+		`ALTER DATABASE shop SET a TO b()`:                                      "",
+		`ALTER ROLE postgres SET a TO 'b'`:                                      "",
+		`GRANT postgres TO mallory`:                                             "",
+		`DROP DATABASE shop`:                                                    "",
+		`COMMENT ON DATABASE shop IS 'x' DROP`:                                  "",
+	} {
+		if got := renamed(from, `n"ew`); got != want {
+			t.Errorf("%s: %s, want %s", from, got, want)
+		}
+	}
+}
+
+func FuzzArchiveContents(f *testing.F) {
+	f.Add([]byte("PGDMP\x01\x0e\x00\x04\x08\x01\x00\x00\x00\x00\x00"))
+	f.Add([]byte("PGDMP\x01\x10\x00\x04\x08\x01\x00"))
+	f.Fuzz(func(t *testing.T, head []byte) {
+		c := readContents(head)
+		databaseProperties(c)
+		for _, kind := range propertyKinds {
+			statements, _ := splitStatements(c.sql(kind))
+			for _, s := range statements {
+				renamed(s, "x")
+			}
+		}
+	})
 }

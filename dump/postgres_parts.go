@@ -124,6 +124,9 @@ func unescapeName(text string) string {
 	})
 }
 
+// halfDropped are databases whose removal was interrupted: nobody can connect to one, it can only be dropped again.
+const halfDropped = "datconnlimit = -2"
+
 // databases lists those of the server that can be dumped and are not excluded.
 func (p *Postgres) databases(ctx context.Context) ([]string, error) {
 	db, err := newPgDatabase(p.dsn)
@@ -135,7 +138,7 @@ func (p *Postgres) databases(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer closePg(conn)
-	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1")
+	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate AND NOT "+halfDropped+" ORDER BY 1")
 	if err != nil {
 		return nil, fmt.Errorf("listing the databases on %s: %w", db.place, err)
 	}

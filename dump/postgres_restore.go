@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -26,7 +25,8 @@ const (
 //
 // A superuser restores owners too, so the roles must exist. For everyone else all objects of an archive belong to the
 // user of the DSN; privileges are restored in both cases. The new database belongs to the owner of the one that the
-// source dumps, when that is still there and we may give it away; else to the user of the DSN.
+// source dumps, or of the one that was dumped, when we may give it away; else to the user of the DSN. An archive brings
+// back what was set for the database itself; a script does not have that.
 func (p *Postgres) Restore(ctx context.Context, part backup.Part, r io.Reader, place string, t *backup.Task) (err error) {
 	if err := checkDatabaseName(place); err != nil {
 		return err
@@ -50,8 +50,17 @@ func (p *Postgres) Restore(ctx context.Context, part backup.Part, r io.Reader, p
 	if there, err := b.exists(ctx, place); err != nil || there {
 		return errors.Join(err, db.conflict(place))
 	}
+	if err := fits(dump.server, b.server, t); err != nil {
+		return err
+	}
 	if err := b.fill(ctx, p, dump, t); err != nil {
 		return db.explain("restore into the new database "+place, err)
+	}
+	if err := b.bringBack(ctx, dump.contents, t); err != nil {
+		return err
+	}
+	if err := b.tellSubscriptions(ctx, t); err != nil {
+		return err
 	}
 	return b.rename(ctx, place)
 }
@@ -86,6 +95,9 @@ func (db *pgDatabase) drop(maintenance, name string) error {
 	conn, err := db.connect(ctx, maintenance)
 	if err == nil {
 		defer closePg(conn)
+		err = db.release(ctx, conn, name)
+	}
+	if err == nil {
 		sql := "DROP DATABASE IF EXISTS " + quoteName(name)
 		if version, _ := parsePgVersion(conn.ParameterStatus("server_version")); version.major >= 13 {
 			sql += " WITH (FORCE)"
@@ -96,21 +108,6 @@ func (db *pgDatabase) drop(maintenance, name string) error {
 		return fmt.Errorf("database %s is left behind on %s, incomplete: drop it (%w)", name, db.place, err)
 	}
 	return nil
-}
-
-// createStatement is how pg_dump writes down the properties of a database, in the beginning of every archive. Nothing
-// but these words and quoted values is taken from it.
-var createStatement = regexp.MustCompile(`CREATE DATABASE (?:"(?:[^"]|"")+"|[^" ]+) WITH TEMPLATE = template0` +
-	`((?: (?:ENCODING|LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE|ICU_LOCALE|ICU_RULES|BUILTIN_LOCALE) = (?:'[^']*'|[a-z]+))+);`)
-
-// databaseProperties finds the encoding and the locale of the dumped database in the beginning of its archive, as they
-// stand in CREATE DATABASE; "" when they are not there: then the server's defaults are taken.
-func databaseProperties(head []byte) string {
-	m := createStatement.FindSubmatch(head)
-	if m == nil {
-		return ""
-	}
-	return string(m[1])
 }
 
 // pgValue is the first column of the first row, "" when there is none.

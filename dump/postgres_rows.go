@@ -2,8 +2,10 @@ package dump
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 const checkedScript = "script of pg_dump with its last line"
@@ -126,16 +128,32 @@ func unquoteName(name string) string {
 var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // tableKey is how a table is called where rows are counted: schema.table, in quotes what needs them. Keywords are not
-// looked at: which there are depends on the version.
+// looked at: which there are depends on the version. Names are in the encoding of the database, as its dump is; bytes
+// that are no UTF-8 stand as \xE4, for a manifest could not hold them.
 func tableKey(schema, table string) string {
 	quote := func(name string) string {
 		if plainName.MatchString(name) {
 			return name
 		}
-		return quoteName(name)
+		return escapeBytes(quoteName(name))
 	}
 	if schema == "" {
 		return quote(table)
 	}
 	return quote(schema) + "." + quote(table)
+}
+
+func escapeBytes(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var b strings.Builder
+	for _, c := range []byte(name) {
+		if c < utf8.RuneSelf {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, `\x%X`, c)
+		}
+	}
+	return b.String()
 }

@@ -22,6 +22,9 @@ type pgStream struct {
 	head   []byte
 	script string // the last line of a script; "" of an archive
 	roles  bool   // a script of what belongs to no database
+
+	server   string          // that was dumped, where the dump says so: "PostgreSQL 15.18"
+	contents archiveContents // of an archive
 }
 
 // openDump finds out what a dump is.
@@ -32,7 +35,12 @@ func openDump(r io.Reader) (*pgStream, error) {
 		return nil, err
 	}
 	if bytes.HasPrefix(s.head, []byte(archiveMagic)) {
+		s.contents = readContents(s.head)
+		s.server, _, _ = strings.Cut("PostgreSQL "+s.contents.server, " (")
 		return s, nil
+	}
+	if m := dumpedFrom.FindSubmatch(s.head); m != nil {
+		s.server = "PostgreSQL " + string(m[1])
 	}
 	for i, mark := range scriptMarks {
 		if bytes.Contains(unixLines(s.head[:min(len(s.head), scriptHead)]), []byte(mark.begin)) {
@@ -42,6 +50,9 @@ func openDump(r io.Reader) (*pgStream, error) {
 	}
 	return nil, fmt.Errorf("%w: this is neither an archive of pg_dump in its custom format nor a script of pg_dump", backup.ErrInvalid)
 }
+
+// dumpedFrom is where a script tells which server was dumped.
+var dumpedFrom = regexp.MustCompile(`(?m)^-- Dumped from database version (\S+)`)
 
 // restriction is how a script of pg_dump begins since 2025, behind comments.
 var restriction = regexp.MustCompile(`\A((?:--[^\n]*\r?\n|\r?\n)*)\\restrict ([A-Za-z0-9]+)\r?\n`)
@@ -148,4 +159,4 @@ func (p *Postgres) psql(ctx context.Context) (path string, err error) {
 		"package postgresql-client (13.22, 14.19, 15.14, 16.10, 17.6 or newer)")
 }
 
-var psqlArgs = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--no-password", "--file=-"}
+var psqlArgs = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--file=-"}
