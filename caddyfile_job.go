@@ -2,12 +2,14 @@ package caddybackup
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-backup/caddy-backup/dump"
 	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
@@ -28,7 +30,7 @@ func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		word := d.Val()
-		if word != "source" && word != "notify" && seen[word] {
+		if !slices.Contains(repeated, word) && seen[word] {
 			return d.Errf("%s already specified", word)
 		}
 		seen[word] = true
@@ -42,6 +44,9 @@ func (a *App) unmarshalJob(d *caddyfile.Dispenser) error {
 	a.Jobs = append(a.Jobs, j)
 	return nil
 }
+
+// repeated are the words of a job that may stand there several times.
+var repeated = []string{"source", "notify", "before", "after"}
 
 func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -61,6 +66,10 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return unmarshalDuration(d, &j.Jitter)
 	case "drill":
 		return unmarshalSchedule(d, &j.Drill)
+	case "before":
+		return unmarshalHook(d, &j.Before)
+	case "after":
+		return unmarshalHook(d, &j.After)
 	case "overdue_after":
 		return unmarshalDuration(d, &j.OverdueAfter)
 	case "enabled":
@@ -77,6 +86,12 @@ func (j *Job) unmarshalWord(d *caddyfile.Dispenser) error {
 		return j.unmarshalDownloadFormat(d)
 	}
 	return strangeWord(d, inJob)
+}
+
+func unmarshalHook(d *caddyfile.Dispenser, hooks *[]*dump.Hook) error {
+	h := new(dump.Hook)
+	*hooks = append(*hooks, h)
+	return h.UnmarshalCaddyfile(d)
 }
 
 func (j *Job) unmarshalSource(d *caddyfile.Dispenser) error {

@@ -20,7 +20,7 @@ var blocks = map[home]string{
 // TestEveryWordEverywhere puts each word of the grammar into each block: where it belongs it is read or refused as not
 // supported yet, elsewhere the error says where it belongs.
 func TestEveryWordEverywhere(t *testing.T) {
-	served := strings.Fields("shrink_limit timezone host cluster repository job storage password compression pack_size source to timeout enabled retention schedule jitter overdue_after stall_timeout remind check prune notifier notify public_url mail_to download_format drill " +
+	served := strings.Fields("shrink_limit timezone host cluster repository job storage password compression pack_size source to timeout enabled retention schedule jitter overdue_after stall_timeout remind check prune notifier notify public_url mail_to download_format drill before after " +
 		"last hourly daily weekly monthly yearly within within_hourly within_daily within_weekly within_monthly within_yearly tag limit auto")
 	for word, places := range homes {
 		for here, block := range blocks {

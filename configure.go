@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump"
 	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
@@ -152,6 +153,12 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		if job.MailTo, err = setting.ResolveAll("mail_to", j.MailTo); err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
+		if job.Before, err = configureHooks("before", j.Before); err != nil {
+			return fmt.Errorf("job %s: %w", j.Name, err)
+		}
+		if job.After, err = configureHooks("after", j.After); err != nil {
+			return fmt.Errorf("job %s: %w", j.Name, err)
+		}
 		if j.Timezone != "" {
 			if job.Zone, err = loadZone(j.Timezone); err != nil {
 				return fmt.Errorf("job %s: %w", j.Name, err)
@@ -171,6 +178,20 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 	}
 	a.leaveOut(a.ourOwnPaths())
 	return nil
+}
+
+// configureHooks prepares the programs of a job that come before or after its dumps.
+func configureHooks(when string, hooks []*dump.Hook) (list []backup.Hook, err error) {
+	for i, h := range hooks {
+		if h == nil {
+			return nil, fmt.Errorf("%s: program %d is null", when, i)
+		}
+		if err := h.Configure(); err != nil {
+			return nil, fmt.Errorf("%s: %w", when, err)
+		}
+		list = append(list, h)
+	}
+	return list, nil
 }
 
 func (s *Source) configure(ctx caddy.Context) (backup.NamedSource, error) {

@@ -14,9 +14,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump"
 
 	// The guests: xcaddy names this package only, so everything is registered from here.
-	_ "github.com/caddy-backup/caddy-backup/dump"
 	_ "github.com/caddy-backup/caddy-backup/handler"
 	_ "github.com/caddy-backup/caddy-backup/notify"
 	_ "github.com/caddy-backup/caddy-backup/storage"
@@ -126,6 +126,15 @@ type Job struct {
 	// By how much a part may shrink from one good snapshot to the next, as in "50%", before the backup is suspect; "off": as
 	// much as it likes, as long as it does not become empty. Default: "50%", for parts of 1 MiB and more.
 	ShrinkLimit string `json:"shrink_limit,omitempty"`
+
+	// Programs that are run before the dumps, in this order. When one fails or takes too long, nothing is dumped and the run has
+	// failed.
+	Before []*dump.Hook `json:"before,omitempty"`
+
+	// Programs that are run after the dumps, in this order, and in any case once the first of those before the dumps, or a dump, was
+	// about to begin: also when something failed, the run was cancelled or the server stops; after a crash at its next start. When
+	// one fails although all was dumped, the snapshot is suspect.
+	After []*dump.Hook `json:"after,omitempty"`
 
 	// When the newest good snapshot is tried out: restored into a scratch place, checked, and removed there again. Default:
 	// only by hand.

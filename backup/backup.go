@@ -81,6 +81,8 @@ type Job struct {
 	Jitter       time.Duration  // scheduled runs begin up to so much later
 	OverdueAfter time.Duration  // how long after a good backup the next is overdue; 0 = from the schedule, see overdueGrace
 
+	Before, After []Hook // run before and after the dumps, in their order
+
 	Drill Schedule // when the newest good snapshot is tried out; zero: only when somebody asks
 
 	ShrinkLimit string         // by how much a part may shrink before a backup is suspect: "50%", "off"; "" = DefaultShrinkLimit

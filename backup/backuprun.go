@@ -119,25 +119,34 @@ func (b *backupRun) write(ctx context.Context) error {
 
 // gather dumps all parts and describes them.
 func (b *backupRun) gather(ctx context.Context) (suspicion, error) {
-	parts, err := b.parts(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := b.openFolder(); err != nil {
 		return nil, err
 	}
-	for _, p := range parts {
-		b.setStep("dumping " + p.Name)
-		if err := b.dump(ctx, p); err != nil {
-			return nil, fmt.Errorf("%s (source %s): %w", p.Name, p.source.Name, err)
-		}
+	doubts, err := b.between(ctx, b.dumpAll)
+	if err != nil {
+		return nil, err
 	}
 	b.manifest.Ended = b.service.now().UTC()
-	doubts := b.suspicions()
+	doubts = append(doubts, b.suspicions()...)
 	if doubts != nil {
 		b.manifest.Outcome, b.manifest.Doubts = string(StateSuspect), doubts
 	}
 	return doubts, b.describe()
+}
+
+// dumpAll dumps one part after the other.
+func (b *backupRun) dumpAll(ctx context.Context) error {
+	parts, err := b.parts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		b.setStep("dumping " + p.Name)
+		if err := b.dump(ctx, p); err != nil {
+			return fmt.Errorf("%s (source %s): %w", p.Name, p.source.Name, err)
+		}
+	}
+	return nil
 }
 
 // openFolder begins the job's folder, and what will describe it.

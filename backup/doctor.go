@@ -99,6 +99,13 @@ func (s *Service) toExamine(c *setup, by string, q DoctorRequest) (parts []exami
 		if j.Off {
 			continue
 		}
+		for _, h := range slices.Concat(j.Before, j.After) {
+			if x, ok := h.(Examiner); ok {
+				add("job "+j.Name+", program "+h.Title(), func(ctx context.Context) []Diagnosis {
+					return x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
+				})
+			}
+		}
 		for _, source := range j.Sources {
 			add("job "+j.Name+", source "+source.Name, func(ctx context.Context) []Diagnosis { return s.examineSource(ctx, source) })
 		}

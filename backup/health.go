@@ -30,6 +30,9 @@ func (s *Service) Health(ctx context.Context) Health {
 		if reason := status.Drill.complaint(j.Name, now); reason != "" && !j.Off {
 			h.Reasons = append(h.Reasons, reason)
 		}
+		if run := stillPaused(j.Name, runs); run != nil && !j.Off {
+			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: its after program %s", j.Name, complaint(*run, now)))
+		}
 	}
 	for _, n := range neglects(c, runs) {
 		h.Reasons = append(h.Reasons, n.reason(now))
@@ -76,6 +79,17 @@ func alarms(runs []Run, repository string) []string {
 // neverRun reports whether no backup of a job ended by itself, which is a reason already.
 func neverRun(runs []Run, job string) bool {
 	return lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == job }) == nil
+}
+
+// stillPaused is the newest run of a job's after programs behind an interrupted backup, if it failed and no good backup has run them
+// since; else nil.
+func stillPaused(job string, runs []Run) *Run {
+	after := lastEnded(runs, KindAfter, func(r Run) bool { return r.Job == job })
+	good := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == job && r.State == StateOK })
+	if after == nil || after.State != StateFailed || good != nil && good.Ended.After(after.Ended) {
+		return nil
+	}
+	return after
 }
 
 // verdict is the check, of runs from new to old, that says how a repository is; nil when none does. It is the newest that

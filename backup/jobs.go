@@ -114,7 +114,7 @@ func (s *Service) backup(by, job string, slot time.Time) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	clash := func(r Run) bool { return r.Kind == KindBackup && r.Job == job }
+	clash := func(r Run) bool { return (r.Kind == KindBackup || r.Kind == KindAfter) && r.Job == job }
 	run, err := s.start(c, by, Run{Kind: KindBackup, Job: job, Repository: v.name, Scheduled: slot}, clash, func(ctx context.Context, r *runner) error {
 		return (&backupRun{runner: r, vault: v, job: j}).do(ctx)
 	})

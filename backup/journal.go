@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
-// journal is this process's list of what it must not leave behind: locks in repositories and groups of child
-// processes. It is one file per process in DataDir/journal, since a command line may work beside the server. The
+// journal is this process's list of what it must not leave behind: locks in repositories, groups of child processes, and
+// programs that it owes to jobs whose dumps have begun. It is one file per process in DataDir/journal, since a command line may work beside the server. The
 // process holds a lock of the operating system on its file for as long as it lives, so that others can tell, even from
 // another container, whether it does; what it says about itself (boot, process ID, start time) must agree.
 //
@@ -30,6 +30,8 @@ import (
 //	{"group":4711,"start":456}
 //	{"ended":4711}
 //	{"unlock":"<id>"}
+//	{"owed":{"run":"<id>","job":"shop"}}
+//	{"paid":"<id>"}
 type journal struct {
 	dir string // "" keeps no journal
 	log *slog.Logger
@@ -50,17 +52,22 @@ type event struct {
 	Group  int      `json:"group,omitempty"`
 	Start  uint64   `json:"start,omitempty"`
 	Ended  int      `json:"ended,omitempty"`
+	Owed   *debt    `json:"owed,omitempty"`
+	Paid   string   `json:"paid,omitempty"`
 }
 
 // leftover is what a journal says that exists.
 type leftover struct {
 	locks  map[repo.ID]string // locations
 	groups map[int]uint64     // start times of the leaders; 0 when unknown
+	owed   map[string]debt    // by run
 }
 
-func newLeftover() leftover { return leftover{map[repo.ID]string{}, map[int]uint64{}} }
+func newLeftover() leftover {
+	return leftover{map[repo.ID]string{}, map[int]uint64{}, map[string]debt{}}
+}
 
-func (l leftover) empty() bool { return len(l.locks) == 0 && len(l.groups) == 0 }
+func (l leftover) empty() bool { return len(l.locks) == 0 && len(l.groups) == 0 && len(l.owed) == 0 }
 
 // locksAt lists the locks in one repository.
 func (l leftover) locksAt(location string) []repo.ID {
@@ -77,6 +84,10 @@ func (l leftover) apply(e event) {
 		l.groups[e.Group] = e.Start
 	case e.Ended != 0:
 		delete(l.groups, e.Ended)
+	case e.Owed != nil:
+		l.owed[e.Owed.Run] = *e.Owed
+	case e.Paid != "":
+		delete(l.owed, e.Paid)
 	}
 }
 

@@ -39,6 +39,11 @@ func (j *journal) alive(id string) bool {
 // sweep cleans up behind processes that are provably dead: it ends their groups of children, and, when remove is not
 // nil, has it delete exactly their locks in the repository at location. Every journal is kept until nothing is left.
 func (j *journal) sweep(location string, remove func([]repo.ID) error) error {
+	return j.eachDead(func(d *deadJournal) error { return d.clean(j.log, location, remove) })
+}
+
+// eachDead opens the journal of each process that is provably dead.
+func (j *journal) eachDead(f func(*deadJournal) error) error {
 	if j.dir == "" {
 		return nil
 	}
@@ -62,7 +67,7 @@ func (j *journal) sweep(location string, remove func([]repo.ID) error) error {
 			j.log.Debug("journal of another process", "file", e.Name(), "state", err)
 			continue
 		}
-		failed = append(failed, d.clean(j.log, location, remove))
+		failed = append(failed, f(d))
 		d.file.Close()
 	}
 	return errors.Join(failed...)
@@ -151,7 +156,12 @@ func (d *deadJournal) clean(log *slog.Logger, location string, remove func([]rep
 			}
 		}
 	}
-	if len(d.left.locks) > 0 {
+	return d.settle()
+}
+
+// settle removes a journal in which nothing is left. Groups are not: those that lived were ended, or were never ours.
+func (d *deadJournal) settle() error {
+	if len(d.left.locks) > 0 || len(d.left.owed) > 0 {
 		return nil
 	}
 	return os.Remove(d.file.Name())

@@ -19,7 +19,7 @@ func newNotification(c *setup, e Ending, event Event, output string) Notificatio
 		Read: r.Progress.Bytes, New: r.Progress.New, Stored: r.Progress.Stored,
 	}
 	n.BadSince, n.LastGood, n.Since = e.BadSince, e.LastGood, e.OverdueSince
-	n.Output, n.said = output, r.Output != ""
+	n.Output, n.said, n.kind = output, r.Output != "", r.Kind
 	n.Link = c.link("runs", r.ID)
 	n.Title = title(n)
 	n.Text = n.text(c.Zone)
@@ -37,6 +37,9 @@ func (c *setup) link(page, name string) string {
 func title(n Notification) string {
 	if n.Event == EventDrill {
 		return fmt.Sprintf("drill of %s on %s FAILED", n.Job, n.Host)
+	}
+	if n.kind == KindAfter {
+		return fmt.Sprintf("after program of %s on %s FAILED", n.Job, n.Host)
 	}
 	what := fmt.Sprintf("backup of %s on %s ", n.Job, n.Host)
 	switch n.Event {
@@ -125,8 +128,11 @@ func (n Notification) advice() string {
 	case n.Event == EventDrill:
 		return "A backup that does not come back is none. Put right what the reason says, or make another, and try that out:\n" +
 			"caddy backup run " + n.Job + " && caddy backup drill " + n.Job
+	case n.kind == KindAfter:
+		return "Look whether what was paused for the backup goes on again. The backup itself was interrupted, and is made again by its schedule."
 	case n.Event == EventSuspect:
-		return "The snapshot was made, but less is in it than in the last good one. Look whether the source is whole: is a disk not\nmounted, is it the right database?\n" +
+		return "The snapshot was made, but the reason says what raises doubt about it. If less is in it than in the last good one, look\n" +
+			"whether the source is whole: is a disk not mounted, is it the right database?\n" +
 			again + "\nIf all is as it should be: caddy backup accept " + n.Snapshot[:min(8, len(n.Snapshot))] + " --repository " + shellWord(n.Repository)
 	case n.Event == EventFailure && n.State == StateInterrupted:
 		return "No snapshot was made. The next backup stores what is missing, or at once: caddy backup run " + n.Job

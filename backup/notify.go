@@ -91,6 +91,7 @@ type Notification struct {
 	Dump   *Dump    `json:"-"` // what the snapshot holds; nil when there is none
 
 	said bool // a program did say something
+	kind Kind // of the run
 }
 
 // events of an ending, the one that says most first: whoever wants several of them is told of the first only.
@@ -98,6 +99,8 @@ func (e Ending) events() []Event {
 	switch {
 	case e.Run.Kind == KindDrill && e.Run.State == StateFailed:
 		return []Event{EventDrill}
+	case e.Run.Kind == KindAfter && e.Run.State == StateFailed:
+		return []Event{EventFailure}
 	case e.Run.Kind != KindBackup:
 		return nil
 	case e.Recovered():

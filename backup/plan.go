@@ -48,10 +48,11 @@ func (r *RepositoryConfig) checkPlans() error {
 }
 
 // bySchedule is who asks for the runs of schedules, byRetention who for those that follow good backups: the retention, and
-// the prune of what that removed.
+// the prune of what that removed, byStart for what a process that died has left to do.
 const (
 	bySchedule  = "schedule"
 	byRetention = "retention"
+	byStart     = "start of the server"
 )
 
 // plan is what a schedule asks for: the backup or the drill of a job, the check or the prune of a repository.

@@ -91,11 +91,12 @@ const (
 	KindRepair  Kind = "repair"
 	KindImport  Kind = "import"
 	KindDrill   Kind = "drill"
-	KindKeys    Kind = "keys" // a password added, removed or changed
+	KindAfter   Kind = "after" // the programs that come after dumps, of a run that was interrupted before it had run them
+	KindKeys    Kind = "keys"  // a password added, removed or changed
 )
 
 // Kinds are all kinds of runs.
-var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindAccept, KindPrune, KindRepair, KindImport, KindDrill, KindKeys}
+var Kinds = []Kind{KindBackup, KindRestore, KindCheck, KindForget, KindKeep, KindAccept, KindPrune, KindRepair, KindImport, KindDrill, KindAfter, KindKeys}
 
 // State is where a run stands.
 type State string

@@ -149,7 +149,10 @@ func (r *runner) finish(err error) {
 	}
 	r.run.State = r.outcome(err)
 	if err != nil {
-		r.run.Error, r.run.Code, r.run.Output = plainly(err), codeOf(err), lastBytes(OutputOf(err), outputKept)
+		r.run.Error, r.run.Code = plainly(err), codeOf(err)
+		if output := OutputOf(err); output != "" {
+			r.run.Output = lastBytes(output, outputKept)
+		}
 		if r.run.Step != "" && errors.Is(err, errTimeout) {
 			r.run.Error += " while " + r.run.Step
 		}

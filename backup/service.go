@@ -137,6 +137,9 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 		}
 	}
 	s.mu.Unlock()
+	if next.Automatic {
+		s.payOwed(next, journal)
+	}
 	s.askForKits(ctx, next)
 	return sync.OnceFunc(func() { s.detach(next) }), nil
 }

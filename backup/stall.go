@@ -154,12 +154,18 @@ func (s signs) hung(since time.Duration, at time.Time) string {
 // giveUp records a run as failed that does not end although it was told to: where a disk does not answer, nothing can be ended.
 // Its work can store nothing any more, but the next run waits for it.
 func (r *runner) giveUp(err error) {
-	late := time.NewTimer(2 * r.service.grace)
-	defer late.Stop()
-	select {
-	case <-r.ended:
-	case <-late.C:
-		r.log.Error("the run does not end; it is recorded as failed, and the next one waits for it")
-		r.finish(err)
+	for {
+		late := time.NewTimer(2 * r.service.grace)
+		select {
+		case <-r.ended:
+			late.Stop()
+			return
+		case <-late.C:
+		}
+		if r.life.quiet.Load() == 0 { // else programs that come after the dumps are at work, which have timeouts of their own
+			break
+		}
 	}
+	r.log.Error("the run does not end; it is recorded as failed, and the next one waits for it")
+	r.finish(err)
 }

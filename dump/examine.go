@@ -23,20 +23,6 @@ func failing(err error) []backup.Diagnosis {
 	return []backup.Diagnosis{{Level: backup.LevelError, Text: err.Error()}}
 }
 
-// Examine looks whether the program is there and can be started. It does not start it.
-func (c *Command) Examine(context.Context, *backup.Task) []backup.Diagnosis {
-	path, err := findProgram(c.Command[0])
-	if err != nil {
-		return failing(err)
-	}
-	if c.Dir != "" {
-		if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
-			return failing(fmt.Errorf("working folder %s is not there or cannot be entered by user %s", c.Dir, userName()))
-		}
-	}
-	return []backup.Diagnosis{diagnosis(backup.LevelOK, "program %s is there", path)}
-}
-
 // Examine looks whether the folder is there and can be read.
 func (f *Files) Examine(context.Context, *backup.Task) []backup.Diagnosis {
 	n, err := fsnode.Peek(f.folder)

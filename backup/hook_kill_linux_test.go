@@ -1,0 +1,119 @@
+package backup_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/storage"
+)
+
+// hookKillRoot is set for the process that TestHookKill kills.
+const hookKillRoot = "BACKUP_TEST_HOOK_KILL_ROOT"
+
+func init() {
+	if root := os.Getenv(hookKillRoot); root != "" {
+		source := backuptest.NewSource("")
+		source.Do(func(context.Context, io.Writer, *backup.Task) error {
+			fmt.Println("dumping")
+			select {}
+		})
+		s := backup.New()
+		_, err := s.Attach(hookKillConfig(root, source, new(notes)))
+		if err == nil {
+			_, err = s.Backup(context.Background(), "tester", "shop")
+		}
+		if err == nil {
+			select {}
+		}
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func hookKillConfig(root string, source backup.Source, n *notes, after ...backup.Hook) backup.Config {
+	c := killConfig(root, source)
+	c.Automatic = true
+	c.Jobs[0].Before, c.Jobs[0].After = []backup.Hook{hook{name: "pause", notes: n}}, append([]backup.Hook{hook{name: "resume", notes: n}}, after...)
+	return c
+}
+
+// TestHookKill kills a process in the middle of a dump. What comes after the dump is run at the next start, once: not by a Service
+// that does nothing by itself, and before the next backup of the job. When it fails, people are told.
+func TestHookKill(t *testing.T) {
+	root := t.TempDir()
+	backuptest.InitCheaply(t, storage.NewLocal(filepath.Join(root, "repository")))
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), hookKillRoot+"="+root)
+	out := must(cmd.StdoutPipe())(t)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if lines := bufio.NewScanner(out); !lines.Scan() || lines.Text() != "dumping" {
+		t.Errorf("the process says %q", lines.Text())
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+
+	var n notes
+	byHand := hookKillConfig(root, backuptest.NewSource("data"), &n)
+	byHand.Automatic = false
+	aside := backup.New()
+	must(aside.Attach(byHand))(t)
+	backuptest.Close(t, aside)
+	if got := n.take(); len(got) != 0 {
+		t.Errorf("a Service that does nothing by itself did %v", got)
+	}
+
+	var box inbox
+	failing := hook{name: "report", notes: &n, do: func(context.Context, backup.Moment) error {
+		return backup.WithOutput(fmt.Errorf("report ended with status 1"), "canary")
+	}}
+	next := backup.New()
+	config := hookKillConfig(root, backuptest.NewSource("data"), &n, failing)
+	told(&box)(&config)
+	must(next.Attach(config))(t)
+	owed := must(next.Runs(t.Context(), backup.RunFilter{Kind: backup.KindAfter}))(t)
+	if len(owed) != 1 {
+		t.Fatalf("%+v", owed)
+	}
+	run := backuptest.Wait(t, next, owed[0].ID)
+	if want := "was interrupted, and now the after program report failed: report ended with status 1; should anything still be paused"; run.State != backup.StateFailed ||
+		!strings.Contains(run.Error, want) || run.Output != "canary" || run.By != "start of the server" {
+		t.Errorf("%+v", run)
+	}
+	if h := next.Health(t.Context()); h.OK || !slices.ContainsFunc(h.Reasons, func(s string) bool { return strings.Contains(s, "job shop: its after program failed") }) {
+		t.Errorf("%+v", h)
+	}
+	if got := n.take(); !slices.Equal(got, []string{"resume interrupted", "report interrupted"}) {
+		t.Errorf("%v", got)
+	}
+	backuptest.Close(t, next)
+	if !slices.ContainsFunc(box.list, func(n backup.Notification) bool {
+		return n.Title == "after program of shop on shop-server FAILED" && !strings.Contains(n.Text, "canary") && strings.Contains(n.Text, "Look whether what was paused")
+	}) {
+		t.Errorf("told was %+v", box.list)
+	}
+
+	last := backup.New()
+	must(last.Attach(hookKillConfig(root, backuptest.NewSource("data"), &n)))(t)
+	defer backuptest.Close(t, last)
+	if run = backuptest.Wait(t, last, must(last.Backup(t.Context(), "tester", "shop"))(t).ID); run.State != backup.StateOK {
+		t.Errorf("%+v", run)
+	}
+	if got := n.take(); !slices.Equal(got, []string{"pause", "resume dumped"}) {
+		t.Errorf("%v", got)
+	}
+	if h := last.Health(t.Context()); !h.OK {
+		t.Errorf("%+v", h)
+	}
+}
