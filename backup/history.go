@@ -177,11 +177,28 @@ func (h *history) add(run Run) {
 		slim.unsaved = true
 	} else {
 		slim.Log = nil
+		defer h.saveRest()
 	}
 	h.mu.Lock()
 	h.known[run.ID] = &slim
 	h.mu.Unlock()
 	h.trim()
+}
+
+// saveRest writes down the runs that ended while the store could not take them.
+func (h *history) saveRest() {
+	for _, rec := range h.snapshot() {
+		if !rec.unsaved || h.write(h.usedStore(), rec) != nil {
+			continue
+		}
+		slim := *rec
+		slim.Log, slim.unsaved = nil, false
+		h.mu.Lock()
+		if h.known[rec.ID] == rec {
+			h.known[rec.ID] = &slim
+		}
+		h.mu.Unlock()
+	}
 }
 
 // newRecord makes a record; like all of them it never changes once others can see it.

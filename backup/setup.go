@@ -32,6 +32,8 @@ func newSetup(c Config) (*setup, error) {
 	}
 	if c.Store == nil {
 		c.Store = noStore{}
+	} else {
+		c.Store = bound(c.Store)
 	}
 	s := &setup{Config: c}
 	if err := s.checkCluster(); err != nil {
