@@ -30,7 +30,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes mounts the whole API under one pattern; it answers unknown paths itself, in JSON.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	api := http.StripPrefix("/backup", &handler.API{Service: activeService, Caller: adminCaller, Unlimited: true})
+	api := http.StripPrefix("/backup", &handler.API{Service: activeService, Caller: adminCaller, Unlimited: true, Keeper: activeKeeper})
 	return []caddy.AdminRoute{{
 		Pattern: adminMount,
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -50,11 +50,26 @@ func adminCaller(r *http.Request) handler.Caller {
 // activeService finds the Service of the configuration that runs now; nil when it has none. It is asked for each
 // request: admin routers are made before apps, and one kept from then would be stale after a reload that failed.
 func activeService() *backup.Service {
+	if app := activeApp(); app != nil {
+		return app.Service()
+	}
+	return nil
+}
+
+// activeKeeper finds the app of the configuration that runs now as the one that adds jobs; nil when it has none.
+func activeKeeper() handler.JobKeeper {
+	if app := activeApp(); app != nil {
+		return app
+	}
+	return nil
+}
+
+func activeApp() *App {
 	app, err := caddy.ActiveContext().AppIfConfigured("backup")
 	if err != nil {
 		return nil
 	}
-	return app.(*App).Service()
+	return app.(*App)
 }
 
 // Interface guard

@@ -69,6 +69,7 @@ func addCommands(root *cobra.Command) {
 		jobsCommand(), listCommand(), showCommand(), lsCommand(), catCommand(),
 		keyCommand(), unlockCommand(), kitCommand(), doctorCommand(),
 		importCommand(), recoverCommand(),
+		addCommand(), removeCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false), acceptCommand(),
 		mailCommand(),

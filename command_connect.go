@@ -113,7 +113,7 @@ func startStandalone(file, adapter string) (client *handler.Client, done func(),
 			caddy.Log().Error("stopping: " + err.Error())
 		}
 	}
-	api := &handler.API{Service: activeService, Unlimited: true, Caller: func(*http.Request) handler.Caller {
+	api := &handler.API{Service: activeService, Unlimited: true, Keeper: activeKeeper, Caller: func(*http.Request) handler.Caller {
 		return handler.Caller{Name: "command line", Role: handler.Root}
 	}}
 	client = &handler.Client{Base: "http://standalone/", HTTP: &http.Client{Transport: handler.InProcess(api)}}

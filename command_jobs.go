@@ -24,8 +24,11 @@ func jobsCommand() *cobra.Command {
 			if s.json {
 				return s.printJSON(jobs)
 			}
-			if err := s.printJobs(jobs); err != nil || len(args) > 0 {
+			if err := s.printJobs(jobs); err != nil {
 				return err
+			}
+			if len(args) > 0 {
+				return s.printAdded(jobs[0].Added)
 			}
 			repositories, err := s.Repositories(ctx)
 			if err != nil {
@@ -68,6 +71,8 @@ func drills(j backup.JobStatus) bool { return !j.Drill.Schedule.IsZero() || j.Dr
 // standing is what a person should know of a job beside its last run.
 func standing(j backup.JobStatus) string {
 	switch {
+	case j.Broken != "":
+		return "BROKEN: " + printable(j.Broken)
 	case !j.Enabled:
 		return "off"
 	case j.Overdue():
@@ -78,8 +83,22 @@ func standing(j backup.JobStatus) string {
 		return "drill FAILED " + localTime(j.Drill.LastRun.Ended)
 	case j.Running != nil:
 		return string(j.Running.State)
+	case j.Added != nil:
+		return "added " + localTime(j.Added.Created)
 	}
 	return ""
+}
+
+// printAdded says of a job where it comes from, if that is not the configuration.
+func (s *session) printAdded(a *backup.AddedJob) error {
+	if a == nil {
+		return nil
+	}
+	var t table
+	t.row()
+	t.row("Added at run time", localTime(a.Created))
+	t.row("Changed", localTime(a.Modified), "by "+printable(a.By))
+	return t.write(s.out)
 }
 
 // printPlanned lists the checks and prunes that happen by themselves, if there are any.

@@ -144,40 +144,47 @@ func (a *App) configureJobs(ctx caddy.Context) error {
 		if j == nil {
 			return fmt.Errorf("job %d is null", i)
 		}
-		job := backup.Job{
-			Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention, ShrinkLimit: j.ShrinkLimit,
-			DownloadFormat: j.DownloadFormat,
-			Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Drill: j.Drill, Notify: j.Notify,
-		}
-		var err error
-		if job.MailTo, err = setting.ResolveAll("mail_to", j.MailTo); err != nil {
+		job, err := a.configureJob(ctx, j)
+		if err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
-		}
-		if job.Before, err = configureHooks("before", j.Before); err != nil {
-			return fmt.Errorf("job %s: %w", j.Name, err)
-		}
-		if job.After, err = configureHooks("after", j.After); err != nil {
-			return fmt.Errorf("job %s: %w", j.Name, err)
-		}
-		if j.Timezone != "" {
-			if job.Zone, err = loadZone(j.Timezone); err != nil {
-				return fmt.Errorf("job %s: %w", j.Name, err)
-			}
-		}
-		for k, s := range j.Sources {
-			if s == nil {
-				return fmt.Errorf("job %s: source %d is null", j.Name, k)
-			}
-			source, err := s.configure(ctx)
-			if err != nil {
-				return fmt.Errorf("job %s: source %s: %w", j.Name, s.Name, err)
-			}
-			job.Sources = append(job.Sources, source)
 		}
 		a.config.Jobs = append(a.config.Jobs, job)
 	}
-	a.leaveOut(a.ourOwnPaths())
+	a.leaveOut(a.config.Jobs)
 	return nil
+}
+
+func (a *App) configureJob(ctx caddy.Context, j *Job) (job backup.Job, err error) {
+	job = backup.Job{
+		Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention, ShrinkLimit: j.ShrinkLimit,
+		DownloadFormat: j.DownloadFormat,
+		Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Drill: j.Drill, Notify: j.Notify,
+	}
+	if job.MailTo, err = setting.ResolveAll("mail_to", j.MailTo); err != nil {
+		return job, err
+	}
+	if job.Before, err = configureHooks("before", j.Before); err != nil {
+		return job, err
+	}
+	if job.After, err = configureHooks("after", j.After); err != nil {
+		return job, err
+	}
+	if j.Timezone != "" {
+		if job.Zone, err = loadZone(j.Timezone); err != nil {
+			return job, err
+		}
+	}
+	for k, s := range j.Sources {
+		if s == nil {
+			return job, fmt.Errorf("source %d is null", k)
+		}
+		source, err := s.configure(ctx)
+		if err != nil {
+			return job, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		job.Sources = append(job.Sources, source)
+	}
+	return job, nil
 }
 
 // configureHooks prepares the programs of a job that come before or after its dumps.
@@ -221,31 +228,26 @@ func (a *App) repositoryOf(j *Job) string {
 	return j.To
 }
 
-// leaveOut has the sources that save folders leave out paths.
-func (a *App) leaveOut(paths []string) {
-	for _, j := range a.config.Jobs {
-		for _, s := range j.Sources {
-			if folder, ok := s.Source.(interface{ SkipPaths(paths []string) }); ok {
-				folder.SkipPaths(paths)
-			}
-		}
-	}
-}
-
-// ourOwnPaths lists what a backup of a folder must leave out: repositories, for one within itself would grow without
-// end; generated passwords and password files, for one within its repository is lost with it; and databases that are
+// leaveOut has the sources of jobs that save folders leave out what is ours: repositories, for one within itself would grow
+// without end; generated passwords and password files, for one within its repository is lost with it; and databases that are
 // sources themselves, for a copy of one in use is worth nothing, and reading its files beside a dump in the same process
 // would take away the locks that the dump holds on them.
-func (a *App) ourOwnPaths() []string {
+func (a *App) leaveOut(jobs []backup.Job) {
 	paths := a.PrivatePaths()
-	for _, j := range a.config.Jobs {
+	for _, j := range jobs {
 		for _, s := range j.Sources {
 			if database, ok := s.Source.(interface{ OwnFiles() []string }); ok {
 				paths = append(paths, database.OwnFiles()...)
 			}
 		}
 	}
-	return paths
+	for _, j := range jobs {
+		for _, s := range j.Sources {
+			if folder, ok := s.Source.(interface{ SkipPaths(paths []string) }); ok {
+				folder.SkipPaths(paths)
+			}
+		}
+	}
 }
 
 // PrivatePaths lists folders and files of this machine that no handler may serve: repositories, and what opens them.

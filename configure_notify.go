@@ -84,7 +84,7 @@ func (a *App) validateNotify(j backup.Job) error {
 // warnOfSilence tells of notifiers that no job uses: whoever wrote them believes that he would be told.
 func (a *App) warnOfSilence() {
 	for _, n := range a.config.Notifiers {
-		used := slices.ContainsFunc(a.config.Jobs, func(j backup.Job) bool {
+		used := slices.ContainsFunc(a.jobsNow(), func(j backup.Job) bool {
 			if _, mails := n.Notifier.(backup.Mailer); mails && len(j.MailTo) > 0 {
 				return true
 			}

@@ -60,10 +60,11 @@ type App struct {
 	// Negative: never. Default: 24h.
 	Remind caddy.Duration `json:"remind,omitempty"`
 
-	config  backup.Config // with secrets resolved; never marshalled
+	ctx     caddy.Context // ours, for modules of jobs that are added later
+	config  backup.Config // with secrets resolved; never marshalled; without jobs that were added at run time
 	service *pooled       // the process-wide one; stays when our reference is given back, for requests still going on
 	held    bool          // we hold a reference to it
-	detach  func()        // undoes Start; nil when there is nothing to undo
+	now     *inForce      // since Provision: what the Service has of us
 	log     *zap.Logger
 }
 
@@ -175,7 +176,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision loads the guests and prepares the configuration. It opens no repository and no connection, so that
 // `caddy validate` is free of effects.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Logger()
+	a.ctx, a.log, a.now = ctx, ctx.Logger(), &inForce{ended: make(chan struct{})}
 	if err := a.configure(ctx); err != nil {
 		return err
 	}
@@ -198,26 +199,39 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 // Start makes this configuration the current one. During a reload the old one is still attached; it becomes current
-// again if this one is taken back.
+// again if this one is taken back. Jobs that were added at run time are read here and not in Provision: whether a
+// configuration is right does not hang on them.
 func (a *App) Start() error {
-	detach, err := a.service.Attach(a.config)
-	if err != nil {
+	if err := a.first(); err != nil {
 		return fmt.Errorf("starting backup: %w", err)
 	}
-	a.detach = detach
-	a.service.startCounting(a.config.Jobs)
+	if !a.ByHand {
+		go a.watch(a.now.ended)
+	}
 	a.warnOfSilence()
 	a.warnOfCries()
-	a.log.Info("ready to back up", zap.Int("jobs", len(a.config.Jobs)), zap.Int("repositories", len(a.config.Repositories)))
+	a.log.Info("ready to back up", zap.Int("jobs", len(a.jobsNow())), zap.Int("repositories", len(a.config.Repositories)))
 	return nil
 }
 
 // Stop takes this configuration back. Runs that go on belong to the Service and are not touched.
 func (a *App) Stop() error {
-	if a.detach != nil {
-		a.detach()
-		a.detach = nil
+	if a.now == nil {
+		return nil
 	}
+	a.now.mu.Lock()
+	defer a.now.mu.Unlock()
+	if !a.stopped() {
+		close(a.now.ended)
+	}
+	if a.now.detach != nil {
+		a.now.detach()
+		a.now.detach = nil
+	}
+	for _, x := range a.now.added {
+		x.unload()
+	}
+	a.now.added = nil
 	return nil
 }
 
@@ -235,7 +249,8 @@ func (a *App) Cleanup() error {
 // Service is the engine that all fronts share. It is what handlers look for, by assertion.
 func (a *App) Service() *backup.Service { return a.service.Service }
 
-// JobNames lists the jobs of this configuration, for handlers that are told to serve some.
+// JobNames lists the jobs of this configuration, for handlers that are told to serve some. Those that were added at run time are
+// not among them: they can go, and a handler that names one would keep the configuration from being loaded again.
 func (a *App) JobNames() []string {
 	names := make([]string, len(a.config.Jobs))
 	for i, j := range a.config.Jobs {
@@ -258,7 +273,8 @@ type pooled struct {
 	*backup.Service
 
 	mu      sync.Mutex
-	counted map[string]bool // jobs that the counters have
+	counted map[string]bool     // jobs that the counters have
+	added   []backup.JobSetting // as they were last read
 }
 
 // Destruct ends all runs when no configuration is left that uses the Service.

@@ -3,7 +3,6 @@ package caddybackup
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -35,7 +34,7 @@ func (a *App) observe(ctx caddy.Context, events *caddyevents.App) error {
 }
 
 func (o observer) ended(e backup.Ending) {
-	if r := e.Run; r.Job == "" || slices.Contains(o.app.JobNames(), r.Job) { // else it was taken out while it ran
+	if r := e.Run; r.Job == "" || o.app.hasJob(r.Job) { // else it was taken out while it ran
 		count(r)
 	}
 	o.emit(eventName(e.Run), eventData(e))

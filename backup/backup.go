@@ -37,6 +37,9 @@ type Config struct {
 	Notifiers []NamedNotifier
 	PublicURL string // of the pages, for links in notifications: "https://backups.example.com"; may be empty
 
+	// Trouble, if set, is what the front could not do for this configuration; Health tells it.
+	Trouble string
+
 	Remind time.Duration // how long after people were told of what is wrong they are told again; 0 = DefaultRemind; < 0: never
 
 	// Alarm, if set, is told of each notification that is not the end of a run, whether or not anybody is told of it: overdue,
@@ -89,6 +92,9 @@ type Job struct {
 	Retention   *Retention     // nil: nothing is ever removed
 	Notify      []Subscription // who is told of what
 	MailTo      []string       // further addresses for mails, by the Mailers that Notify names, or the only one there is
+
+	Added  *AddedJob // when it was added at run time; nil: the configuration has it
+	Broken string    // why it cannot be loaded any more: its runs fail, and Health tells it
 
 	// The form in which files are downloaded and mailed: one of DownloadFormats, default "none". Folders go as tar.gz.
 	DownloadFormat string

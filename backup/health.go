@@ -22,6 +22,7 @@ func (s *Service) Health(ctx context.Context) Health {
 	}
 	runs, now := s.allRuns(), s.now()
 	h := diagnose(c, runs, now)
+	h.Reasons = append(h.Reasons, unloaded(c)...)
 	for _, j := range c.Jobs {
 		status := s.jobStatus(c, j, runs)
 		if status.Overdue() && !neverRun(runs, j.Name) {
@@ -39,6 +40,19 @@ func (s *Service) Health(ctx context.Context) Health {
 	}
 	h.OK = len(h.Reasons) == 0
 	return h
+}
+
+// unloaded is what of the configuration, or of what was set at run time, is not there.
+func unloaded(c *setup) (reasons []string) {
+	if c.Trouble != "" {
+		reasons = append(reasons, c.Trouble)
+	}
+	for _, j := range c.Jobs {
+		if j.Broken != "" {
+			reasons = append(reasons, fmt.Sprintf("job %s: cannot be loaded: %s", j.Name, j.Broken))
+		}
+	}
+	return reasons
 }
 
 // diagnose looks at the last backup of each job and at what the checks of each repository found.

@@ -16,6 +16,8 @@ type JobStatus struct {
 	Enabled    bool           `json:"enabled"`
 	Repository string         `json:"repository"`
 	Sources    []SourceStatus `json:"sources"`
+	Added      *AddedJob      `json:"added,omitempty"`  // when it was added at run time; nil: the configuration has it
+	Broken     string         `json:"broken,omitempty"` // why it cannot be loaded any more: its runs fail
 	Running    *Run           `json:"running,omitempty"`
 	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
 	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
@@ -69,7 +71,7 @@ func (s *Service) Job(ctx context.Context, name string) (JobStatus, error) {
 // jobStatus picks what concerns a job from runs, newest first.
 func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 	r, _ := c.repository(j.To) // checked when it was attached
-	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Retention: j.Retention, Sources: make([]SourceStatus, len(j.Sources))}
+	status := JobStatus{Name: j.Name, Enabled: !j.Off, Repository: r.Name, Retention: j.Retention, Added: j.Added, Broken: j.Broken, Sources: make([]SourceStatus, len(j.Sources))}
 	for i, source := range j.Sources {
 		status.Sources[i] = SourceStatus{source.Name, source.Kind}
 	}

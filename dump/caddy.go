@@ -33,7 +33,7 @@ type Caddy struct {
 	Caddyfile []ConfigFile `json:"caddyfile,omitempty"`
 
 	storage  certmagic.Storage
-	skip     []string
+	skip     skipped
 	autosave string        // path of what Caddy keeps of the configuration that runs
 	pause    time.Duration // between looks at what changes
 }
@@ -71,7 +71,7 @@ func (c *Caddy) Provision(ctx caddy.Context) error {
 }
 
 // SkipPaths leaves out these absolute paths, where the storage is a folder: our own repositories and password files.
-func (c *Caddy) SkipPaths(paths []string) { c.skip = paths }
+func (c *Caddy) SkipPaths(paths []string) { c.skip.set(paths) }
 
 // Parts is the one folder, which bears the source's name.
 func (c *Caddy) Parts(_ context.Context, name string) ([]backup.Part, error) {
@@ -131,7 +131,7 @@ func (c *Caddy) hidden() map[string]bool {
 	if !ok {
 		return keys
 	}
-	for _, path := range c.skip {
+	for _, path := range c.skip.get() {
 		for _, pair := range [][2]string{{f.Path, path}, {followed(f.Path), followed(path)}} {
 			if rel, err := filepath.Rel(pair[0], pair[1]); err == nil {
 				keys[filepath.ToSlash(rel)] = true

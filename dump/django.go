@@ -51,7 +51,7 @@ type Django struct {
 	Env map[string]string `json:"env,omitempty"`
 
 	env  []string // resolved: secret
-	skip []string // of MEDIA_ROOT
+	skip skipped  // of MEDIA_ROOT
 }
 
 const (

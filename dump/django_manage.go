@@ -50,6 +50,7 @@ type djangoAsked struct {
 // djangoProject is what a project says of itself.
 type djangoProject struct {
 	Problems []string `json:"problems"`
+	Apps     []string `json:"apps"`   // that have models
 	Django   string   `json:"django"` // version
 	Settings string   `json:"settings"`
 	Media    string   `json:"media"`  // MEDIA_ROOT

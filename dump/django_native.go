@@ -124,11 +124,13 @@ func (d *Django) mediaOf(p djangoProject) (*Files, error) {
 	if _, err := os.Stat(folder); err != nil {
 		return nil, fmt.Errorf("media: %w", err)
 	}
-	return &Files{Folder: folder, folder: filepath.Clean(folder), skip: d.skip}, nil
+	files := &Files{Folder: folder, folder: filepath.Clean(folder)}
+	files.SkipPaths(d.skip.get())
+	return files, nil
 }
 
 // SkipPaths leaves out these absolute paths of MEDIA_ROOT; see Files.
-func (d *Django) SkipPaths(paths []string) { d.skip = paths }
+func (d *Django) SkipPaths(paths []string) { d.skip.set(paths) }
 
 // DumpFolder saves MEDIA_ROOT.
 func (d *Django) DumpFolder(ctx context.Context, p backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {

@@ -28,7 +28,7 @@ type Files struct {
 	Exclude []string `json:"exclude,omitempty"`
 
 	folder string
-	skip   []string
+	skip   skipped
 }
 
 // CaddyModule tells Caddy about the source.
@@ -91,9 +91,8 @@ func (f *Files) Validate() error {
 	return nil
 }
 
-// SkipPaths leaves out these absolute paths too: our own repositories and password files. It is called before the first
-// backup, if at all.
-func (f *Files) SkipPaths(paths []string) { f.skip = paths }
+// SkipPaths leaves out these absolute paths too, from the next dump on: our own repositories and password files.
+func (f *Files) SkipPaths(paths []string) { f.skip.set(paths) }
 
 // LocalPaths is the folder.
 func (f *Files) LocalPaths() []string { return []string{f.folder} }
@@ -108,7 +107,7 @@ func (f *Files) Root(backup.Part) (repo.Node, error) { return fsnode.Node(f.fold
 
 // DumpFolder saves what is in the folder.
 func (f *Files) DumpFolder(ctx context.Context, _ backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
-	saved, err := fsnode.Save(ctx, f.folder, dir, fsnode.SaveOptions{Exclude: f.Exclude, Skip: f.skip, Log: t.Log})
+	saved, err := fsnode.Save(ctx, f.folder, dir, fsnode.SaveOptions{Exclude: f.Exclude, Skip: f.skip.get(), Log: t.Log})
 	if err != nil {
 		return backup.Facts{}, err
 	}

@@ -28,7 +28,7 @@ func (f *Files) Ready(_ context.Context, s backup.Stored, _ backup.Over, t *back
 	if err := syscall.Access(filepath.Dir(place), 2|1); err != nil { // W_OK and X_OK
 		return fmt.Errorf("folder %s cannot be written to by user %s: %w", filepath.Dir(place), userName(), err)
 	}
-	for _, inside := range append(mountsBelow(place), f.skip...) {
+	for _, inside := range append(mountsBelow(place), f.skip.get()...) {
 		if inside = followed(inside); inside == place || strings.HasPrefix(inside, place+"/") {
 			return fmt.Errorf("%w: %s lies in %s, or is mounted there, and would be lost with it: restore what you need of it one by "+
 				"one, or into a new folder with --target", backup.ErrConflict, inside, place)

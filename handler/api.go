@@ -19,6 +19,7 @@ type API struct {
 	Caller      func(*http.Request) Caller // per request
 	RestoreRoot string                     // folder in which Restore may make folders; empty = nowhere
 	Unlimited   bool                       // the admin endpoint: restore anywhere, also through sources
+	Keeper      func() JobKeeper           // per request, where Unlimited: who adds jobs; nil result = 503
 	Stopping    <-chan struct{}            // closed when event streams must end; nil = they need not
 	Logger      *slog.Logger               // told of answers 500 and above and of broken downloads; default: discard
 
@@ -32,7 +33,9 @@ func (a *API) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
 		{get, "/jobs", Viewer, a.jobs},
+		{post, "/jobs", Root, a.addJob},
 		{get, "/jobs/{job}", Viewer, a.job},
+		{post, "/jobs/{job}/remove", Root, a.removeJob},
 		{post, "/jobs/{job}/run", Operator, a.backup},
 		{post, "/jobs/{job}/import", Root, a.importFiles},
 		{post, "/jobs/{job}/drill", Admin, a.drill},

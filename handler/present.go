@@ -74,6 +74,7 @@ func presentJob(j backup.JobStatus) backup.JobStatus {
 	j.Drill.Running, j.Drill.LastRun = pointed(j.Drill.Running, presentRun), pointed(j.Drill.LastRun, presentRun)
 	toUTC(&j.Drill.LastGood, &j.Drill.Next, &j.Drill.OverdueSince)
 	toUTC(&j.LastGood, &j.NextRun, &j.OverdueSince)
+	j.Added = pointed(j.Added, func(a backup.AddedJob) backup.AddedJob { toUTC(&a.Created, &a.Modified); return a })
 	return j
 }
 

@@ -14,7 +14,9 @@ import (
 var (
 	apiRoles = map[string]Role{
 		"GET /jobs":                           Viewer,
+		"POST /jobs":                          Root,
 		"GET /jobs/{job}":                     Viewer,
+		"POST /jobs/{job}/remove":             Root,
 		"POST /jobs/{job}/run":                Operator,
 		"POST /jobs/{job}/import":             Root,
 		"POST /jobs/{job}/drill":              Admin,
@@ -227,7 +229,7 @@ func TestUnknownAddressesAndMethods(t *testing.T) {
 		{"GET", "/api//jobs", 404, "not_found", ""},
 		{"GET", "/api/../api/jobs", 404, "not_found", ""},
 		{"GET", "/api/snapshots/x/files", 404, "not_found", ""},
-		{"DELETE", "/api/jobs", 405, "method_not_allowed", "GET, HEAD"},
+		{"DELETE", "/api/jobs", 405, "method_not_allowed", "GET, HEAD, POST"},
 		{"GET", "/api/jobs/shop/run", 405, "method_not_allowed", "POST"},
 		{"PUT", "/api/runs/x/cancel", 405, "method_not_allowed", "POST"},
 		{"GET", "/nosuch", 404, "", ""},

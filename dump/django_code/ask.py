@@ -116,6 +116,7 @@ def caddy_backup():
             "django": django.get_version(), "problems": problems, "settings": os.environ.get("DJANGO_SETTINGS_MODULE", ""),
             "configuration": os.environ.get("DJANGO_CONFIGURATION", ""),  # of the package django-configurations
             "media": str(settings.MEDIA_ROOT or ""), "vendor": connection.vendor,
+            "apps": sorted(config.label for config in apps.get_app_configs() if list(config.get_models())),
         }
         if asked["connect"] and not problems:
             told.update(connected(connection))
