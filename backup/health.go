@@ -20,6 +20,9 @@ func (s *Service) Health(ctx context.Context) Health {
 	if err != nil {
 		return Health{Reasons: []string{err.Error()}}
 	}
+	if err := s.history.unread(); err != nil {
+		return Health{Reasons: []string{unreadReason(err)}}
+	}
 	runs, now := s.allRuns(), s.now()
 	h := diagnose(c, runs, now)
 	h.Reasons = append(h.Reasons, unloaded(c)...)

@@ -28,6 +28,8 @@ type history struct {
 	home    string // in a cluster, see homeOf; else ""
 	journal *journal
 	known   map[string]*record
+	whole   string // the host whose runs have been read
+	missing error  // why runs of ours are not known; nil when they are
 
 	refreshing turns // one at a time lists the store
 }

@@ -39,7 +39,7 @@ func (h *history) refresh(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	died, changed := h.loadNew(ctx, store, keys)
+	died, changed, _ := h.loadNew(ctx, store, keys)
 	for _, run := range died {
 		h.tellDied(run)
 	}

@@ -4,30 +4,45 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 )
 
 // load reads the records of a host that are not known yet: all of them at the first start, and later what other
-// processes did meanwhile. It returns those that died with their process, and are interrupted from now on.
-func (h *history) load(ctx context.Context, store Store, host, home string, j *journal) (died []Run) {
-	keys, err := store.List(ctx, path.Join(historyRoot, safeName(host)), false)
-	if err != nil && !isMissing(err) {
-		h.log.logger().Error("cannot read the history of runs", "error", err)
-		return nil
-	}
+// processes did meanwhile. It returns those that died with their process, and are interrupted from now on. An error says that
+// runs are missing: what could be read is known all the same, and it can be called again.
+func (h *history) load(ctx context.Context, store Store, host, home string, j *journal) (died []Run, err error) {
 	h.mu.Lock()
 	h.journal, h.home = j, home
 	h.mu.Unlock()
-	died, _ = h.loadNew(ctx, store, keys)
-	h.trim()
-	return died
+	keys, err := store.List(ctx, path.Join(historyRoot, safeName(host)), false)
+	if err == nil || isMissing(err) {
+		died, _, err = h.loadNew(ctx, store, keys)
+		h.trim()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.whole, h.missing = host, nil
+	case h.whole != host: // else only what others did meanwhile
+		h.missing = err
+	}
+	return died, err
+}
+
+// unread is why runs of ours are not known; nil when they are.
+func (h *history) unread() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.missing
 }
 
 // loadNew reads the records that are not known yet. It returns those that died with their process, oldest first, and
-// whether there were any.
-func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died []Run, news bool) {
+// whether there were any. One that makes no sense is passed over; that one could not be read is the error.
+func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died []Run, news bool, failed error) {
 	own := h.journal.id()
 	slices.Sort(keys)
 	for _, key := range slices.Backward(keys) { // newest first, should the time be up
@@ -38,8 +53,11 @@ func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died
 		rec, err := loadRecord(ctx, store, key)
 		if err != nil {
 			h.log.logger().Warn("cannot read a run of the history", "key", key, "error", err)
+			if _, unreadable := errors.AsType[*unreadable](err); unreadable {
+				failed = fmt.Errorf("%s: %w", key, err)
+			}
 			if ctx.Err() != nil {
-				return died, news
+				return died, news, failed
 			}
 			continue
 		}
@@ -51,13 +69,21 @@ func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died
 		}
 	}
 	slices.Reverse(died)
-	return died, news
+	return died, news, failed
 }
+
+// unreadable is an error of the store, which may be over the next time.
+type unreadable struct{ error }
+
+func (e *unreadable) Unwrap() error { return e.error }
 
 func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
 	data, err := store.Load(ctx, key)
-	if err != nil {
+	if isMissing(err) { // removed meanwhile
 		return nil, err
+	}
+	if err != nil {
+		return nil, &unreadable{err}
 	}
 	rec := &record{key: key}
 	if err := json.Unmarshal(data, rec); err != nil {

@@ -47,7 +47,9 @@ func newTestHistory(t *testing.T, store Store, j *journal) *history {
 	t.Helper()
 	h := newHistory(&liveLog{}, time.Now)
 	h.use(store, "web1", "")
-	h.load(t.Context(), store, "web1", "", j)
+	if _, err := h.load(t.Context(), store, "web1", "", j); err != nil {
+		t.Log(err)
+	}
 	return h
 }
 

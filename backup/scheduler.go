@@ -111,6 +111,9 @@ func (x *scheduler) pass() (wake time.Time) {
 	if err != nil {
 		return time.Time{}
 	}
+	if x.service.history.unread() != nil && now.Before(x.beganBy(now).Add(unreadPatience)) {
+		return now.Add(look)
+	}
 	plans, runs := c.plans(), x.service.allRuns()
 	x.note(c, append(slices.Clone(plans), c.watched()...), runs, now)
 	for _, p := range plans {

@@ -42,6 +42,8 @@ type Service struct {
 	delivery    context.Context // done when there is no time left
 	endDelivery context.CancelFunc
 
+	reading bool // the history again, see readAgain
+
 	linksMu sync.Mutex // while the key of links is made
 
 	counting turns // to count or compare what is in a repository: both read every folder of snapshots
@@ -121,7 +123,7 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	if err := journal.sweep("", nil); err != nil {
 		next.Logger.Warn("cannot clean up behind dead processes", "error", err)
 	}
-	died := s.history.load(ctx, next.Store, next.Host, next.home, journal)
+	died, unread := s.history.load(ctx, next.Store, next.Host, next.home, journal)
 
 	s.mu.Lock()
 	s.stack = append(s.stack, next)
@@ -129,6 +131,10 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.schedule(next)
 	if !s.closed {
 		s.runs.Go(func() { s.sweepScratch(next.DataDir) })
+	}
+	if unread != nil {
+		next.Logger.Error("cannot read the history of runs", "error", unread)
+		s.readAgain()
 	}
 	s.lookOut(next)
 	if !s.closed {
