@@ -16,12 +16,12 @@ import (
 func (e *Email) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
 	client, conn, err := e.connect(ctx, patience)
 	if err != nil {
-		return e.wrong(err)
+		return e.wrong(ctx, err)
 	}
 	defer func() { _ = client.CloseWithSMTPClient(conn) }()
 	list, err := e.envelope(conn)
 	if err != nil {
-		return e.wrong(err)
+		return e.wrong(ctx, err)
 	}
 	how := "without TLS"
 	if _, encrypted := conn.TLSConnectionState(); encrypted {
@@ -60,7 +60,10 @@ func (e *Email) envelope(conn *smtp.Client) (list []backup.Diagnosis, err error)
 	return list, conn.Reset()
 }
 
-func (e *Email) wrong(err error) []backup.Diagnosis {
+func (e *Email) wrong(ctx context.Context, err error) []backup.Diagnosis {
+	if ctx.Err() != nil { // the connection was closed under the library, which says no more than that
+		err = ctx.Err()
+	}
 	return diagnosis(backup.LevelError, "%v%s", e.hide(err), wayOut(err, mailHints))
 }
 
@@ -76,5 +79,4 @@ var mailHints = []hint{
 	{"elay", "the server sends mails only for who logs in: add username and password, or let this machine relay"},
 	{"i/o timeout", "the server says nothing: is a firewall between, or does the port want tls implicit?"},
 	{"deadline", "the server says nothing: is a firewall between, or does the port want tls implicit?"},
-	{"closed network connection", "the server says nothing: is a firewall between, or does the port want tls implicit?"},
 }

@@ -37,6 +37,7 @@ type post struct {
 	address string
 	caFile  string
 	refuse  error         // what it says to each mail
+	strange error         // what it says to each recipient
 	stall   chan struct{} // if set, nothing more is read of a mail until it is closed
 
 	mu    sync.Mutex
@@ -120,7 +121,11 @@ func (s *session) Auth(string) (sasl.Server, error) {
 }
 
 func (s *session) Mail(from string, _ *smtp.MailOptions) error { s.from = from; return nil }
-func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error   { s.to = append(s.to, to); return nil }
+
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = append(s.to, to)
+	return s.post.strange
+}
 
 func (s *session) Data(r io.Reader) error {
 	if s.post.stall != nil {

@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -20,8 +19,8 @@ func (s *Shoutrrr) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnos
 		_, err := new(router.ServiceRouter).Locate(s.url)
 		return err
 	}); err != nil {
-		return diagnosis(backup.LevelError, "the library shoutrrr cannot use the url of %s: %v; correct it: "+
-			"https://shoutrrr.nickfedor.com/latest/services/overview/", s.service, s.unusable(err))
+		return diagnosis(backup.LevelError, "the library shoutrrr cannot use the url of %s: %v; its forms stand at "+
+			"https://shoutrrr.nickfedor.com", s.service, s.unusable(err))
 	}
 	host, port, known := s.server()
 	if !known {
@@ -38,7 +37,7 @@ func (s *Shoutrrr) unusable(err error) error {
 	if text := s.plainly(err).Error(); !strings.Contains(text, "not taken; see") {
 		return errors.New(text)
 	}
-	return fmt.Errorf("a part of it is missing, or not of the form that %s wants", s.service)
+	return errors.New("a part of it is missing or has another form, or the server does not let us in")
 }
 
 // ownServers are those of services that have one only; with "" the server is the one that the URL names.

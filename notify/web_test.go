@@ -116,6 +116,7 @@ func TestHealthchecks(t *testing.T) {
 		path  string
 	}{
 		{backup.EventStart, "/start"}, {backup.EventSuccess, ""}, {backup.EventRecovered, ""}, {backup.EventFailure, "/fail"}, {backup.EventSuspect, "/fail"},
+		{backup.EventTest, "/log"},
 	} {
 		n := failed
 		n.Event = c.event
