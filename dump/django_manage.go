@@ -37,6 +37,7 @@ type djangoAsked struct {
 
 	// Of info: what only the database can tell; and how to reach it, which is secret.
 	Connect bool `json:"connect"`
+	Look    bool `json:"look"` // whether each model can be read
 	Secrets bool `json:"secrets"`
 	// Of dump.
 	Indent  int  `json:"indent"`
@@ -100,7 +101,7 @@ func (d *Django) told(ctx context.Context, t *backup.Task, asked djangoAsked) (p
 	}
 	asked.What, asked.Apps, asked.Exclude, asked.Database = "info", d.Apps, d.Exclude, d.alias()
 	if err := d.ask(ctx, t, asked, nil, nil, nil, &p); err != nil {
-		return p, fmt.Errorf("asking %s: %w", d.Manage, err)
+		return p, fmt.Errorf("asking %s: %w", d.Manage, d.explain(err))
 	}
 	if p.Django == "" {
 		return p, fmt.Errorf("%s: %s", d.Manage, strings.Join(p.Problems, "; "))
@@ -204,7 +205,7 @@ func (d *Django) program(args ...string) (program, error) {
 		return program{}, err
 	}
 	if _, err := os.Stat(d.Manage); err != nil {
-		return program{}, fmt.Errorf("user %s cannot find manage.py: %w", userName(), err)
+		return program{}, fmt.Errorf("user %s cannot find manage.py: %w; correct the path in the source django, or let the user in", userName(), err)
 	}
 	p := program{path: path, args: append([]string{d.Manage}, args...), dir: filepath.Dir(d.Manage)}
 	if d.Settings != "" { // also where manage.py insists on others

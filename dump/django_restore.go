@@ -99,43 +99,7 @@ func (d *Django) Verify(ctx context.Context, p backup.Part, r io.Reader, t *back
 	return backup.Facts{Checked: format + " read to its end, rows counted", Rows: rows}, err
 }
 
-// Examine asks the project and its database, or looks at the database of the engine native.
-func (d *Django) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis {
-	ask := d.connected
-	if d.native() {
-		ask = d.project
-	}
-	project, err := ask(ctx, t)
-	if err == nil && len(project.Problems) > 0 {
-		err = fmt.Errorf("%s: %s", d.Manage, strings.Join(project.Problems, "; "))
-	}
-	if err != nil {
-		return failing(err)
-	}
-	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "%s answers, Django %s on %s", d.Manage, project.Django, project.Vendor)}
-	for _, note := range project.concerns() {
-		list = append(list, diagnosis(backup.LevelNote, "%s", note))
-	}
-	if d.Media {
-		if _, err := d.mediaOf(project); err != nil {
-			list = append(list, failing(err)...)
-		}
-	}
-	if !d.native() {
-		return list
-	}
-	source, err := d.source(project)
-	if err != nil {
-		return append(list, failing(err)...)
-	}
-	if examiner, ok := source.(backup.Examiner); ok {
-		list = append(list, examiner.Examine(ctx, t)...)
-	}
-	return list
-}
-
 var (
 	_ backup.Overwriter = (*Django)(nil)
 	_ backup.Verifier   = (*Django)(nil)
-	_ backup.Examiner   = (*Django)(nil)
 )

@@ -82,6 +82,15 @@ def caddy_backup():
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         return [str(migration) for migration, _ in plan if not labels or migration.app_label in labels]
 
+    def unreadable():
+        """The first model that cannot be read: most often no other can, either."""
+        for model in models(asked["apps"]):
+            try:
+                model._base_manager.using(alias).values("pk").first()
+            except Exception as error:
+                return ["%s cannot be read: %s" % (model._meta.label, str(error).strip().partition("\n")[0])]
+        return []
+
     def database(connection):
         """What the project hands to its driver, with what that takes from the environment of the project."""
         conf = {key.lower(): connection.settings_dict.get(key) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
@@ -120,6 +129,8 @@ def caddy_backup():
         }
         if asked["connect"] and not problems:
             told.update(connected(connection))
+            if asked["look"]:
+                problems.extend(unreadable())
         if asked["secrets"]:
             told["database"] = database(connection)
         return told
