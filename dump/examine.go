@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/fsnode"
@@ -23,16 +25,34 @@ func failing(err error) []backup.Diagnosis {
 	return []backup.Diagnosis{{Level: backup.LevelError, Text: err.Error()}}
 }
 
-// Examine looks whether the folder is there and can be read.
-func (f *Files) Examine(context.Context, *backup.Task) []backup.Diagnosis {
-	n, err := fsnode.Peek(f.folder)
-	switch {
-	case err != nil:
+// peekTime is how long it is looked through a folder. The rest of a large one the next run will show.
+const peekTime = 8 * time.Second
+
+// Examine looks whether the folder is there, and whether what is in it can be opened.
+func (f *Files) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
+	ctx, cancel := context.WithTimeout(ctx, peekTime)
+	defer cancel()
+	found, err := fsnode.Peek(ctx, f.folder, fsnode.SaveOptions{Exclude: f.Exclude, Skip: f.skip})
+	if err != nil {
 		return failing(err)
-	case n == 0:
-		return []backup.Diagnosis{diagnosis(backup.LevelWarning, "folder %s is empty: is a disk not mounted?", f.folder)}
 	}
-	return []backup.Diagnosis{diagnosis(backup.LevelOK, "folder %s can be read", f.folder)}
+	var list []backup.Diagnosis
+	for _, err := range found.Closed {
+		list = append(list, failing(err)...)
+	}
+	if found.More > 0 {
+		list = append(list, diagnosis(backup.LevelError, "%s more in folder %s cannot be read", humanize.Comma(int64(found.More)), f.folder))
+	}
+	switch entries := english.Plural(found.Entries, "entry", "entries"); {
+	case !found.Whole:
+		list = append(list, diagnosis(backup.LevelNote, "there was time for %s of folder %s only: whether the others can be read the next run will show",
+			entries, f.folder))
+	case found.Entries == 0:
+		list = append(list, diagnosis(backup.LevelWarning, "folder %s is empty: is a disk not mounted (findmnt -T %s)?", f.folder, f.folder))
+	case len(list) == 0:
+		list = append(list, diagnosis(backup.LevelOK, "folder %s can be read, %s", f.folder, entries))
+	}
+	return list
 }
 
 // Examine asks the storage for its first level of keys.
