@@ -1,10 +1,12 @@
 package dump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -23,6 +25,18 @@ func diagnosis(level backup.Level, format string, args ...any) backup.Diagnosis 
 
 func failing(err error) []backup.Diagnosis {
 	return []backup.Diagnosis{{Level: backup.LevelError, Text: err.Error()}}
+}
+
+// serverClock compares the clock of a database server, in seconds since 1970, with ours.
+func serverClock(server, seconds string, err error) []backup.Diagnosis {
+	theirs, bad := strconv.ParseFloat(seconds, 64)
+	if err := cmp.Or(err, bad); err != nil {
+		return []backup.Diagnosis{diagnosis(backup.LevelNote, "the clock of %s cannot be read: %v", server, err)}
+	}
+	if d := backup.ClockApart(server, time.UnixMicro(int64(theirs*1e6)), time.Now()); d != nil {
+		return []backup.Diagnosis{*d}
+	}
+	return nil
 }
 
 // peekTime is how long it is looked through a folder. The rest of a large one the next run will show.

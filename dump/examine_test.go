@@ -1,11 +1,14 @@
 package dump
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 
@@ -67,6 +70,30 @@ func TestExamine(t *testing.T) {
 				t.Errorf("%s, want %s and %q:\n%s", level, c.level, c.want, text)
 			}
 		})
+	}
+}
+
+// TestServerClock: a clock that goes differently is told, and one that cannot be read, too.
+func TestServerClock(t *testing.T) {
+	at := func(ahead time.Duration) string {
+		return fmt.Sprintf("%.6f", float64(time.Now().Add(ahead).UnixMicro())/1e6)
+	}
+	for _, c := range []struct {
+		seconds string
+		err     error
+		want    string
+	}{
+		{at(0), nil, ""}, {at(time.Minute), nil, ""}, {at(-time.Minute), nil, ""},
+		{at(2 * time.Hour), nil, "ahead of ours"}, {at(-time.Hour), nil, "behind ours"},
+		{"", errors.New("gone"), "cannot be read: gone"}, {"nonsense", nil, "cannot be read"},
+	} {
+		text := ""
+		for _, d := range serverClock("the server", c.seconds, c.err) {
+			text += d.Text
+		}
+		if c.want == "" && text != "" || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %q, want %q", c.seconds, text, c.want)
+		}
 	}
 }
 

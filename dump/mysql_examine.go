@@ -23,6 +23,8 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 	}
 	defer conn.Close()
 	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "%s lets user %s in on %s", server, s.user, s.place())}
+	now, err := conn.value(ctx, "SELECT UNIX_TIMESTAMP(SYSDATE(6))")
+	list = append(list, serverClock(fmt.Sprintf("%s on %s", server, s.place()), now, err)...)
 	if tool, err := m.dumper(ctx, server); err != nil {
 		list = append(list, failing(err)...)
 	} else if list = append(list, diagnosis(backup.LevelOK, "%s %s is there", tool.path, tool.version.text)); true {

@@ -67,6 +67,8 @@ func (p *Postgres) examineServer(ctx context.Context, db *pgDatabase, conn *pgco
 		return failing(err)
 	}
 	list := []backup.Diagnosis{diagnosis(backup.LevelOK, "PostgreSQL %s lets user %s into database %s on %s", server.text, db.conf.User, db.name, db.place)}
+	now, err := pgValue(ctx, conn, "SELECT extract(epoch FROM clock_timestamp())")
+	list = append(list, serverClock("PostgreSQL on "+db.place, now, err)...)
 	tools, err := p.tools(ctx, server)
 	if err != nil {
 		return append(list, failing(err)...)
