@@ -46,7 +46,7 @@ const peekTime = 8 * time.Second
 func (f *Files) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnosis {
 	ctx, cancel := context.WithTimeout(ctx, peekTime)
 	defer cancel()
-	found, err := fsnode.Peek(ctx, f.folder, fsnode.SaveOptions{Exclude: f.Exclude, Skip: f.skip})
+	found, err := fsnode.Peek(ctx, f.folder, fsnode.SaveOptions{Exclude: f.Exclude, Skip: f.skip.get()})
 	if err != nil {
 		return failing(err)
 	}
