@@ -80,6 +80,7 @@ var homes = map[string][]home{
 	"insecure_no_auth": {inSite},
 	"read_only":        {inSite},
 	"user":             {inSite},
+	"allow_upload":     {inSite},
 	"settings":         {inSite},
 }
 

@@ -50,15 +50,16 @@ var packings = []packing{
 	{name: "7-Zip", magic: "7z\xbc\xaf\x27\x1c"},
 }
 
-// dumpFile is an existing file that is read as a dump, unpacked on the way. Only when Read came to io.EOF and finish has
-// returned nil, the file is whole as far as it can tell itself.
+// dumpFile is an existing file, or a stream, that is read as a dump, unpacked on the way. Only when Read came to io.EOF and
+// finish has returned nil, it is whole as far as it can tell itself.
 type dumpFile struct {
 	path    string
 	packing string // "gzip"; empty when the dump lies there as it is
 	checked string // what reading it to the end has proven
 
 	ctx    context.Context
-	file   *os.File
+	from   io.Reader // the file, or the stream
+	file   *os.File  // nil of a stream
 	before fs.FileInfo
 	in     io.Reader     // unpacked
 	close  func() error  // of the unpacker
@@ -75,12 +76,18 @@ func openDump(ctx context.Context, path string, read func(int64)) (*dumpFile, er
 	if err != nil {
 		return nil, readable(err)
 	}
-	d := &dumpFile{path: path, ctx: ctx, file: f, before: before, read: read, close: func() error { return nil }}
+	d := &dumpFile{path: path, ctx: ctx, from: f, file: f, before: before, read: read, close: func() error { return nil }}
 	if err := d.unpack(); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// streamDump is openDump of what comes from somewhere, once.
+func streamDump(ctx context.Context, name string, from io.Reader, read func(int64)) (*dumpFile, error) {
+	d := &dumpFile{path: name, ctx: ctx, from: from, read: read, close: func() error { return nil }}
+	return d, d.unpack()
 }
 
 // statDump looks at a file before it is opened, which would wait for ever on a fifo.
@@ -111,7 +118,7 @@ func readable(err error) error {
 }
 
 func (d *dumpFile) unpack() error {
-	in := bufio.NewReaderSize(countingReader{d.file, d.read}, 256<<10)
+	in := bufio.NewReaderSize(countingReader{d.from, d.read}, 256<<10)
 	d.in, d.checked = in, "file read to its end"
 	start, err := in.Peek(8)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -163,12 +170,10 @@ func (d *dumpFile) fault(err error) error {
 
 // finish makes sure that the file is the one that it was: a dump that somebody is still writing is none.
 func (d *dumpFile) finish() error {
-	after, err := d.file.Stat()
-	if err != nil {
-		return readable(err)
-	}
-	if !os.SameFile(d.before, after) || after.Size() != d.before.Size() || !after.ModTime().Equal(d.before.ModTime()) {
-		return errors.New("it changed while it was read: import it when it is complete")
+	if d.file != nil {
+		if err := d.unchanged(); err != nil {
+			return err
+		}
 	}
 	if n, err := d.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
 		return errors.Join(errors.New("it was not read to its end"), err)
@@ -176,8 +181,25 @@ func (d *dumpFile) finish() error {
 	return nil
 }
 
+func (d *dumpFile) unchanged() error {
+	after, err := d.file.Stat()
+	if err != nil {
+		return readable(err)
+	}
+	if !os.SameFile(d.before, after) || after.Size() != d.before.Size() || !after.ModTime().Equal(d.before.ModTime()) {
+		return errors.New("it changed while it was read: import it when it is complete")
+	}
+	return nil
+}
+
 // Close may be called at any time.
-func (d *dumpFile) Close() error { return errors.Join(d.close(), d.file.Close()) }
+func (d *dumpFile) Close() error {
+	err := d.close()
+	if d.file != nil {
+		err = errors.Join(err, d.file.Close())
+	}
+	return err
+}
 
 // countingReader tells how much is read through it.
 type countingReader struct {

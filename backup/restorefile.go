@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,18 +22,25 @@ import (
 type FileRestore struct {
 	Job       string `json:"job"`
 	Part      string `json:"part,omitempty"` // of the job, whose source is meant; empty: the one that the file looks like
-	File      string `json:"file"`           // absolute path
+	File      string `json:"file"`           // absolute path; to look at a part without a file: empty, with DryRun
 	Place     string `json:"place,omitempty"`
 	Overwrite bool   `json:"overwrite,omitempty"`
 	Confirm   string `json:"confirm,omitempty"` // these as in RestoreRequest
 	Force     bool   `json:"force,omitempty"`
 	NoSafety  bool   `json:"no_safety,omitempty"`
 	DryRun    bool   `json:"dry_run,omitempty"`
+
+	// Stream, if set, is the dump, and File only names it for people. It is read once, and kept nowhere; only io.EOF says that
+	// it is whole. The safety snapshot is made before it is read to its end. A run that was started closes it, when it has
+	// ended or is to end: a Read that waits must return then, with an error.
+	Stream io.ReadCloser `json:"-"`
 }
 
 func (q FileRestore) check() error {
 	switch {
-	case !filepath.IsAbs(q.File):
+	case (q.Stream != nil || q.look()) && q.Part == "":
+		return fmt.Errorf("%w: as which part is it to be restored?", ErrInvalid)
+	case q.Stream == nil && !q.look() && !filepath.IsAbs(q.File):
 		return fmt.Errorf("%w: the file %q is not an absolute path", ErrInvalid, q.File)
 	case (q.Place == "") == !q.Overwrite:
 		return fmt.Errorf("%w: say either a place, to restore into, or that the live one is to be overwritten", ErrInvalid)
@@ -41,6 +49,9 @@ func (q FileRestore) check() error {
 	}
 	return nil
 }
+
+// look reports whether there is no file, and only a look whether one could be restored.
+func (q FileRestore) look() bool { return q.File == "" && q.Stream == nil && q.DryRun }
 
 func (q FileRestore) request() RestoreRequest {
 	return RestoreRequest{Job: q.Job, Path: q.Part, Place: q.Place, Overwrite: q.Overwrite, Confirm: q.Confirm, Force: q.Force,
@@ -63,7 +74,8 @@ func (s *Service) RestoreFile(ctx context.Context, by string, q FileRestore) (Ru
 	}
 	q.Part = part.Name
 	x := &fileRestoreRun{request: q, part: part}
-	run, clash := Run{Kind: KindRestore, Job: j.Name, Repository: v.name, DryRun: q.DryRun}, func(Run) bool { return false }
+	run, clash := Run{Kind: KindRestore, Job: j.Name, Repository: v.name, DryRun: q.DryRun, Path: q.Part, Place: q.Place, Force: q.Force},
+		func(Run) bool { return false }
 	if q.Overwrite {
 		if x.target, err = part.target(); err != nil {
 			return Run{}, err
@@ -71,13 +83,17 @@ func (s *Service) RestoreFile(ctx context.Context, by string, q FileRestore) (Ru
 		if err := confirm(q.request(), j.Name, []liveTarget{x.target}); err != nil {
 			return Run{}, err
 		}
-		run.Over = []string{x.target.live}
+		run.Over, run.Confirm = []string{x.target.live}, confirmation(j.Name, []liveTarget{x.target})
 		clash = func(r Run) bool {
 			return !q.DryRun && r.Kind == KindRestore && r.Job == j.Name && r.Over != nil && !r.DryRun
 		}
 	}
 	run, err = s.start(c, by, run, clash, func(ctx context.Context, r *runner) error {
 		x.runner = r
+		if q.Stream != nil {
+			defer q.Stream.Close()
+			defer context.AfterFunc(ctx, func() { q.Stream.Close() })()
+		}
 		return x.do(ctx)
 	})
 	if err == nil {
@@ -107,27 +123,22 @@ func partFor(ctx context.Context, j Job, q FileRestore) (sourcePart, error) {
 			return sourcePart{}, fmt.Errorf("%w file %s: %w", ErrInvalid, q.File, err)
 		}
 	}
+	parts, err := fileParts(ctx, j)
+	if err != nil {
+		return sourcePart{}, err
+	}
 	var names []string
 	var fit []sourcePart
-	for _, s := range j.Sources {
-		parts, err := s.Parts(ctx, s.Name)
-		if err != nil {
-			return sourcePart{}, fmt.Errorf("source %s: %w", s.Name, err)
-		}
-		for _, p := range parts {
-			if p.Folder {
-				continue
-			}
-			names = append(names, p.Name)
-			if p.Name == q.Part || q.Part == "" && looks == s.Kind {
-				fit = append(fit, sourcePart{p, s})
-			}
+	for _, p := range parts {
+		names = append(names, p.Name)
+		if p.Name == q.Part || q.Part == "" && looks == p.source.Kind {
+			fit = append(fit, p)
 		}
 	}
 	if len(fit) == 1 {
 		return fit[0], nil
 	}
-	return sourcePart{}, fmt.Errorf("%w: as which part of job %s is %s to be restored? %s", ErrInvalid, j.Name, q.File, existing("parts", names))
+	return sourcePart{}, fmt.Errorf("%w: as which part of job %s is %s to be restored? %s", ErrInvalid, j.Name, cmp.Or(q.File, "a file"), existing("parts", names))
 }
 
 // looks are beginnings of dumps, and the kind of the source that they are of.
@@ -143,17 +154,25 @@ func sniff(ctx context.Context, file string) (string, error) {
 		return "", err
 	}
 	defer d.Close()
-	head, err := bufio.NewReader(d).Peek(64)
+	head, err := bufio.NewReader(d).Peek(sniffed)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
+	return looksLike(head), nil
+}
+
+// sniffed is how much of the beginning of a dump is looked at, in bytes.
+const sniffed = 64
+
+// looksLike tells of which kind of source a dump looks by its beginning; "" when that says nothing.
+func looksLike(head []byte) string {
 	head = bytes.ReplaceAll(bytes.TrimLeft(head, " \r\n\t"), []byte("\r\n"), []byte("\n"))
 	for _, l := range looks {
 		if strings.HasPrefix(string(head), l.begins) {
-			return l.kind, nil
+			return l.kind
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // fileRestoreRun restores a file.
@@ -162,6 +181,7 @@ type fileRestoreRun struct {
 	request FileRestore
 	part    sourcePart
 	target  liveTarget // to overwrite
+	stream  *dumpFile  // when the dump comes from somewhere
 	read    atomic.Int64
 }
 
@@ -178,21 +198,22 @@ func (x *fileRestoreRun) do(ctx context.Context) error {
 	ctx, rest := x.watched(ctx, x.setup.stallOf(x.run.Job))
 	defer rest()
 	x.setProgress(func() Progress { return Progress{Bytes: x.read.Load()} })
-	size, facts, err := x.verify(ctx)
+	size, err := x.prepare(ctx)
 	if err != nil {
 		return because(ctx, fmt.Errorf("%s: %w; nothing was changed", x.request.File, err))
 	}
 	if x.request.Overwrite {
-		x.target.stored.Size, x.target.stored.Facts = size, facts
 		y := replacement{runner: x.runner, job: x.request.Job, request: x.request.request(), targets: []liveTarget{x.target},
-			what: "the dump in " + x.request.File,
+			what: x.what(),
 			feed: func(ctx context.Context, _ repo.Node, _ string, f func(io.Reader) error) error { return x.feed(ctx, f) }}
 		return because(ctx, y.do(ctx))
 	}
 	x.setStep("restoring " + x.request.File + " into " + x.request.Place)
 	err = x.rebuilding(ctx, "restore of "+x.request.File, func() error {
 		return x.feed(ctx, func(r io.Reader) error {
-			return x.part.source.Restore(ctx, x.part.Part, r, x.request.Place, x.task())
+			size = 0
+			counted := countingReader{r, func(n int64) { size += n }}
+			return x.part.source.Restore(ctx, x.part.Part, counted, x.request.Place, x.task())
 		})
 	})
 	if err != nil {
@@ -202,6 +223,27 @@ func (x *fileRestoreRun) do(ctx context.Context) error {
 		run.Summary = fmt.Sprintf("%s restored into %s: %s", x.request.File, x.request.Place, humanize.IBytes(uint64(size)))
 	})
 	return nil
+}
+
+// what names the dump.
+func (x *fileRestoreRun) what() string {
+	if x.request.File == "" {
+		return "such a dump"
+	}
+	return "the dump in " + x.request.File
+}
+
+// prepare makes sure of the dump what can be made sure of before anything is touched.
+func (x *fileRestoreRun) prepare(ctx context.Context) (size int64, err error) {
+	switch {
+	case x.request.look():
+		return 0, nil
+	case x.request.Stream != nil:
+		return 0, x.openStream(ctx)
+	}
+	size, facts, err := x.verify(ctx)
+	x.target.stored.Size, x.target.stored.Facts = size, facts
+	return size, err
 }
 
 // verify reads the file to its end, and has its source judge it if that can.
@@ -228,6 +270,9 @@ func (x *fileRestoreRun) verify(ctx context.Context) (size int64, facts Facts, e
 
 // feed gives the dump, unpacked, to f, which sees its end only when the file is whole as far as it can tell itself.
 func (x *fileRestoreRun) feed(ctx context.Context, f func(io.Reader) error) error {
+	if x.stream != nil {
+		return x.feedStream(ctx, f)
+	}
 	d, err := openDump(ctx, x.request.File, func(n int64) { x.read.Add(n) })
 	if err != nil {
 		return err

@@ -82,7 +82,7 @@ func (s *Service) Restore(ctx context.Context, by string, q RestoreRequest) (Run
 		if run.Job, q.Snapshot, run.Over, err = s.confirmed(ctx, c, v, q); err != nil {
 			return Run{}, err
 		}
-		run.DryRun = q.DryRun
+		run.DryRun, run.Snapshot = q.DryRun, q.Snapshot
 		clash = func(r Run) bool {
 			return !q.DryRun && r.Kind == KindRestore && r.Job == run.Job && r.Over != nil && !r.DryRun
 		}

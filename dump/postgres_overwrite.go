@@ -44,6 +44,10 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 		return fmt.Errorf("%w: database %s cannot be replaced from a connection to itself, and user %s gets none to database postgres on %s",
 			backup.ErrInvalid, db.name, db.conf.User, db.place)
 	}
+	if conn.ParameterStatus("is_superuser") == "on" {
+		t.Log.Warn(fmt.Sprintf("user %s of the dsn is a superuser: what is in a dump can do anything on that server then, also start "+
+			"programs; restore only what you trust, or take a user who owns this database and nothing else", db.conf.User))
+	}
 	server, err := parsePgVersion(conn.ParameterStatus("server_version"))
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type API struct {
 	Service     func() *backup.Service     // per request; nil result = 503
 	Caller      func(*http.Request) Caller // per request
 	RestoreRoot string                     // folder in which Restore may make folders; empty = nowhere
+	UploadLimit int64                      // bytes of a dump file that an admin may upload; 0 = none
 	Unlimited   bool                       // the admin endpoint: restore anywhere, also through sources
 	Keeper      func() JobKeeper           // per request, where Unlimited: who adds jobs; nil result = 503
 	Stopping    <-chan struct{}            // closed when event streams must end; nil = they need not
@@ -40,6 +41,7 @@ func (a *API) routes() []route {
 		{post, "/jobs/{job}/import", Root, a.importFiles},
 		{post, "/jobs/{job}/drill", Admin, a.drill},
 		{post, "/jobs/{job}/restore", Root, a.restoreFile},
+		{post, "/jobs/{job}/upload", Admin, a.upload},
 		{get, "/jobs/{job}/retention", Viewer, a.retention},
 		{post, "/jobs/{job}/forget", Admin, a.forget},
 		{get, "/runs", Viewer, a.runs},

@@ -68,7 +68,7 @@ var templates = loadTemplates()
 func loadTemplates() map[string]*template.Template {
 	common := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/pieces.html", "templates/over.html", "templates/drill.html"))
 	set := make(map[string]*template.Template)
-	for _, name := range []string{"overview.html", "job.html", "run.html", "snapshot.html", "mailed.html", "linked.html", "restore.html", "folder.html", "retention.html", "error.html"} {
+	for _, name := range []string{"overview.html", "job.html", "run.html", "snapshot.html", "mailed.html", "linked.html", "restore.html", "upload.html", "folder.html", "retention.html", "error.html"} {
 		set[name] = template.Must(template.Must(common.Clone()).ParseFS(files, "templates/"+name))
 	}
 	return set

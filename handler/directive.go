@@ -3,6 +3,7 @@ package handler
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
@@ -27,6 +28,7 @@ func init() {
 //	    read_only
 //	    health_token     <token>
 //	    restore_root     <path>
+//	    allow_upload     [<size>]
 //	}
 func parseBackup(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
@@ -61,7 +63,9 @@ func (h *Handler) parse(d httpcaddyfile.Helper) error {
 		return flag(d, &h.InsecureNoAuth)
 	case "read_only":
 		return flag(d, &h.ReadOnly)
-	case "settings", "allow_upload":
+	case "allow_upload":
+		return h.parseAllowUpload(d)
+	case "settings":
 		return d.Errf("'%s' is not supported yet", word)
 	default:
 		return d.Errf("unrecognized subdirective '%s'", word)
@@ -75,6 +79,31 @@ func names(d httpcaddyfile.Helper, into *[]string) error {
 		return d.ArgErr()
 	}
 	*into = append(*into, args...)
+	return nil
+}
+
+// uploads is how large an uploaded dump may be, in bytes, where allow_upload does not say.
+const uploads = 2 << 30
+
+func (h *Handler) parseAllowUpload(d httpcaddyfile.Helper) error {
+	if h.AllowUpload != 0 {
+		return d.Err("allow_upload already specified")
+	}
+	args := d.RemainingArgs()
+	if len(args) > 1 {
+		return d.ArgErr()
+	}
+	if h.AllowUpload = uploads; len(args) == 0 {
+		return nil
+	}
+	size, err := humanize.ParseBytes(args[0])
+	if err != nil {
+		return d.Errf("bad allow_upload value '%s': %v", args[0], err)
+	}
+	if size == 0 || size > 1<<60 {
+		return d.Errf("bad allow_upload value '%s': must be a size, such as 500MiB", args[0])
+	}
+	h.AllowUpload = int64(size)
 	return nil
 }
 

@@ -29,6 +29,8 @@ func TestDirective(t *testing.T) {
 		"backup {\n\tinsecure_no_auth\n\tread_only\n}":       `"insecure_no_auth":true,"read_only":true`,
 		"backup {\n\thealth_token {env.TOKEN}\n}":            `"health_token":"{env.TOKEN}"`,
 		"backup {\n\trestore_root /srv/restore\n}":           `"restore_root":"/srv/restore"`,
+		"backup {\n\tallow_upload\n}":                        `"allow_upload":2147483648`,
+		"backup {\n\tallow_upload 500MiB\n}":                 `"allow_upload":524288000`,
 	} {
 		if out, err := adapt(t, directive); err != nil || !strings.Contains(out, want) {
 			t.Errorf("%s: %v\n%s", directive, err, out)
@@ -38,16 +40,19 @@ func TestDirective(t *testing.T) {
 
 func TestDirectiveErrors(t *testing.T) {
 	for directive, want := range map[string]string{
-		"backup anna":                      "wrong argument count",
-		"backup {\n\tadmin\n}":             "wrong argument count",
-		"backup {\n\tuser\n}":              "wrong argument count",
-		"backup {\n\tuser a b\n}":          "wrong argument count",
-		"backup {\n\tuser a\n\tuser b\n}":  "user already specified",
-		"backup {\n\thealth_token \"\"\n}": "bad health_token value: must not be empty",
-		"backup {\n\tread_only yes\n}":     "wrong argument count",
-		"backup {\n\tinsecure\n}":          "unrecognized subdirective 'insecure'",
-		"backup {\n\tsettings off\n}":      "'settings' is not supported yet",
-		"backup {\n\tallow_upload\n}":      "'allow_upload' is not supported yet",
+		"backup anna":                                      "wrong argument count",
+		"backup {\n\tadmin\n}":                             "wrong argument count",
+		"backup {\n\tuser\n}":                              "wrong argument count",
+		"backup {\n\tuser a b\n}":                          "wrong argument count",
+		"backup {\n\tuser a\n\tuser b\n}":                  "user already specified",
+		"backup {\n\thealth_token \"\"\n}":                 "bad health_token value: must not be empty",
+		"backup {\n\tread_only yes\n}":                     "wrong argument count",
+		"backup {\n\tinsecure\n}":                          "unrecognized subdirective 'insecure'",
+		"backup {\n\tsettings off\n}":                      "'settings' is not supported yet",
+		"backup {\n\tallow_upload 1GiB 2GiB\n}":            "wrong argument count",
+		"backup {\n\tallow_upload much\n}":                 "bad allow_upload value 'much'",
+		"backup {\n\tallow_upload 0\n}":                    "bad allow_upload value '0'",
+		"backup {\n\tallow_upload\n\tallow_upload 1GiB\n}": "allow_upload already specified",
 	} {
 		if _, err := adapt(t, directive); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", directive, err, want)

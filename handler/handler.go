@@ -40,6 +40,7 @@ type Handler struct {
 	ReadOnly       bool   `json:"read_only,omitempty"`        // nobody changes anything here; downloads stay
 	HealthToken    string `json:"health_token,omitempty"`     // as "Authorization: Bearer …" opens health; may be a placeholder
 	RestoreRoot    string `json:"restore_root,omitempty"`     // folder in which restores may make folders
+	AllowUpload    int64  `json:"allow_upload,omitempty"`     // admins may restore dump files of at most so many bytes; 0: not from here
 
 	log     *slog.Logger
 	roles   map[string]Role
@@ -64,6 +65,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.service, err = serviceOf(ctx, "backup"); err != nil {
 		return err
 	}
+	if h.AllowUpload < 0 {
+		return fmt.Errorf("allow_upload %d must be a number of bytes", h.AllowUpload)
+	}
 	if err := errors.Join(h.resolveRoles(), h.resolveToken(), h.resolveRoot()); err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterOnShutdown(stop) // open event streams would hold up the shutdown for as long as they like
 	}
-	h.api = &API{Service: h.service, Caller: h.who, RestoreRoot: h.RestoreRoot, Stopping: stopping.Done(), Logger: h.log}
+	h.api = &API{Service: h.service, Caller: h.who, RestoreRoot: h.RestoreRoot, UploadLimit: h.AllowUpload, Stopping: stopping.Done(), Logger: h.log}
 	h.pages = newPages(h.api)
 	h.links = newSignedLinks(h.service, h.log)
 	return nil

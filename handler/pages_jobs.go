@@ -106,6 +106,8 @@ type jobPage struct {
 	Runs  []*runView
 	Kept  retentionView
 	Pager pager
+
+	Upload string // where a dump file can be restored; empty: not from here
 }
 
 func (p *pages) job(c *call) error {
@@ -131,7 +133,10 @@ func (p *pages) job(c *call) error {
 		kept = p.retention(ctx, c.service, job.Name)
 		kept.fates(v.Snapshots)
 	}
-	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), kept, newPager(page, perPage, v.Total, c.r.URL.Query())}
+	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), kept, newPager(page, perPage, v.Total, c.r.URL.Query()), ""}
+	if p.api.UploadLimit > 0 {
+		view.Upload = join("jobs", job.Name, "upload")
+	}
 	return p.page(c, "job.html", job.Name, v.Live != nil, view)
 }
 
@@ -175,6 +180,7 @@ func (p *pages) showRun(c *call, status int, run backup.Run, problem string) err
 		view.SnapshotAddress = snapshotAddress(run.Repository, run.Snapshot)
 	}
 	if view.Replaces != nil {
+		view.Replaces.MayUpload = p.api.UploadLimit > 0
 		view.Replaces.complete(c.service.Job(c.r.Context(), run.Job))
 	}
 	return p.render(c, status, "run.html", Frame{Title: title(run), Refresh: !run.State.Done(), Content: view})

@@ -20,6 +20,7 @@ type overView struct {
 	Pattern       string   // what the browser lets pass as the name
 	Warnings      []string // of the run's log
 	SafetyAddress string   // of the safety snapshot
+	MayUpload     bool     // the site takes dump files
 	Problem       string   // why the form did not do what it was asked for
 }
 
@@ -35,6 +36,9 @@ func newOverView(run backup.Run, problem string) *overView {
 	}
 	return v
 }
+
+// Upload reports whether the look was for a dump file, which is still to come.
+func (v *overView) Upload() bool { return v.DryRun && v.Snapshot == "" }
 
 // complete adds where the safety snapshot is: in the repository of the job.
 func (v *overView) complete(job backup.JobStatus, err error) {
@@ -76,6 +80,7 @@ func (v *overView) Standing() string {
 
 func (v *overView) RestoreAddress() string { return join("runs", v.ID, "restore") }
 func (v *overView) LookAddress() string    { return join("runs", v.ID, "look") }
+func (v *overView) UploadAddress() string  { return join("runs", v.ID, "upload") }
 
 // UndoAddress is where the button leads that restores the safety snapshot; empty where nothing can be undone.
 func (v *overView) UndoAddress() string {
@@ -91,6 +96,9 @@ func (p *pages) restoreOver(c *call) error {
 	if err != nil {
 		return err
 	}
+	if run.Snapshot == "" {
+		return fmt.Errorf("%w: run %s has looked for a dump file: upload it", backup.ErrInvalid, run.ID)
+	}
 	if run.State != backup.StateOK {
 		return fmt.Errorf("%w: this look did not end well: look again first", backup.ErrConflict)
 	}
@@ -105,8 +113,12 @@ func (p *pages) lookAgain(c *call) error {
 	if err != nil {
 		return err
 	}
+	force := form.Get("force") == "yes"
+	if run.Snapshot == "" {
+		return p.shown(c, run, func() (backup.Run, error) { return p.lookFor(c, run.Job, run.Path, force) })
+	}
 	q := requestOf(run)
-	q.Force = form.Get("force") == "yes"
+	q.Force = force
 	return p.begin(c, run, q)
 }
 
@@ -137,8 +149,8 @@ func (p *pages) looked(c *call) (backup.Run, url.Values, error) {
 	if err != nil {
 		return backup.Run{}, nil, err
 	}
-	if !run.DryRun || len(run.Over) == 0 || run.Snapshot == "" {
-		return backup.Run{}, nil, fmt.Errorf("%w: run %s is no look before a restore of a snapshot", backup.ErrInvalid, run.ID)
+	if !run.DryRun || len(run.Over) == 0 {
+		return backup.Run{}, nil, fmt.Errorf("%w: run %s is no look before a restore", backup.ErrInvalid, run.ID)
 	}
 	return run, form, nil
 }
@@ -152,7 +164,11 @@ func requestOf(run backup.Run) backup.RestoreRequest {
 // begin starts a restore and shows its run; an error that a person can do something about is shown on the page of the run
 // whose form asked for it.
 func (p *pages) begin(c *call, asked backup.Run, q backup.RestoreRequest) error {
-	run, err := c.service.Restore(c.r.Context(), c.by(), q)
+	return p.shown(c, asked, func() (backup.Run, error) { return c.service.Restore(c.r.Context(), c.by(), q) })
+}
+
+func (p *pages) shown(c *call, asked backup.Run, start func() (backup.Run, error)) error {
+	run, err := start()
 	if err == nil || run.ID != "" && errors.Is(err, backup.ErrConflict) {
 		return redirect(c, runAddress(run.ID))
 	}

@@ -161,11 +161,11 @@ func (p *pages) startRestore(c *call, v restorePage, way string) (backup.Run, er
 // database reports whether a part is a dump of a database on a server, which can be restored beside the live one under
 // another name.
 func database(m *backup.ManifestPart) bool {
-	switch backup.FormOf(m.Kind, backup.Part{Name: m.Name, Folder: m.Folder}) {
-	case backup.FormArchive, backup.FormPostgres, backup.FormMySQL:
-		return true
-	}
-	return false
+	return isDatabase(backup.FormOf(m.Kind, backup.Part{Name: m.Name, Folder: m.Folder}))
+}
+
+func isDatabase(f backup.Form) bool {
+	return f == backup.FormArchive || f == backup.FormPostgres || f == backup.FormMySQL
 }
 
 // besideOf names the new database that a part is restored into: names of the browser's choosing would be places of its

@@ -21,6 +21,7 @@ var (
 		"POST /jobs/{job}/import":             Root,
 		"POST /jobs/{job}/drill":              Admin,
 		"POST /jobs/{job}/restore":            Root,
+		"POST /jobs/{job}/upload":             Admin,
 		"GET /runs":                           Viewer,
 		"GET /runs/{id}":                      Viewer,
 		"GET /runs/{id}/events":               Viewer,
@@ -80,6 +81,9 @@ var (
 		"POST /snapshots/{id}/mail":           Admin,
 
 		"POST /jobs/{job}/drill":       Admin,
+		"GET /jobs/{job}/upload":       Admin,
+		"POST /jobs/{job}/upload":      Admin,
+		"POST /runs/{id}/upload":       Admin,
 		"GET /snapshots/{id}/restore":  Admin,
 		"POST /snapshots/{id}/restore": Admin,
 		"POST /snapshots/{id}/link":    Operator,
@@ -109,8 +113,8 @@ func concrete(pattern string) string {
 
 func TestEveryRouteForEverybody(t *testing.T) {
 	env := newEnv(t)
-	server := mustSite(t, env.Service, fmt.Sprintf(`, "restore_root": %q`, t.TempDir()))
-	readOnly := mustSite(t, env.Service, fmt.Sprintf(`, "read_only": true, "restore_root": %q`, t.TempDir()))
+	server := mustSite(t, env.Service, fmt.Sprintf(`, "allow_upload": 1000, "restore_root": %q`, t.TempDir()))
+	readOnly := mustSite(t, env.Service, fmt.Sprintf(`, "read_only": true, "allow_upload": 1000, "restore_root": %q`, t.TempDir()))
 	for _, table := range []struct {
 		mount  string
 		routes []route
