@@ -30,8 +30,10 @@ execute_from_command_line(sys.argv)
 	"site_settings.py": `
 import json, os, sys
 SECRET_KEY = os.environ["SITE_SECRET"]
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "shop", "bare"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "shop", "bare"] + os.environ.get("SITE_APPS", "").split()
 DATABASES = {"default": json.loads(os.environ.get("SITE_DB", '{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}'))}
+DATABASES.update(json.loads(os.environ.get("SITE_MORE", "{}")))
+DATABASE_ROUTERS = os.environ.get("SITE_ROUTERS", "").split()
 MEDIA_ROOT = "media"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -75,6 +77,118 @@ for i in range(60):
     Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, tzinfo=timezone.utc))
 `,
 	"media/a.txt": "a file",
+
+	// What is hard to put back.
+	"stock/__init__.py": "",
+	"stock/models.py": `
+import os
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.db.models.signals import m2m_changed, post_save
+from shop.models import Product, Tag
+
+class Shelf(models.Model):
+    inside = models.ForeignKey("self", on_delete=models.CASCADE, null=True)
+    best = models.ForeignKey("Box", on_delete=models.SET_NULL, null=True, related_name="+")
+
+class Box(models.Model):
+    shelf = models.ForeignKey(Shelf, on_delete=models.CASCADE)
+
+class Colour(models.Model):
+    name = models.CharField(max_length=40, primary_key=True)
+
+class Note(models.Model):
+    about_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
+    about_id = models.IntegerField()
+    about = GenericForeignKey("about_type", "about_id")
+
+class Special(Product):
+    reason = models.TextField()
+
+class Profile(models.Model):
+    user = models.OneToOneField(User, on_delete=models.CASCADE)
+
+class Legacy(models.Model):
+    text = models.CharField(max_length=40)
+    class Meta:
+        managed = False
+        db_table = "Old Stock"
+
+class Expensive(models.Model):
+    name = models.CharField(max_length=40)
+    class Meta:
+        managed = False
+        db_table = "stock_expensive"
+
+def heard(sender, instance, **kwargs):
+    "Knows nothing of raw."
+    with open("heard", "a") as f:
+        f.write("%s %s\n" % (sender.__name__, instance.pk))
+    if sender is User:
+        Profile.objects.create(user=instance)
+
+for model in (User, Tag, Shelf):
+    post_save.connect(heard, sender=model)
+`,
+	"stock/fill.py": `
+from stock.models import *
+for user in User.objects.all():
+    Profile.objects.get_or_create(user=user)
+outer = Shelf.objects.create()
+for i in range(20):
+    inner = Shelf.objects.create(inside=outer)
+    inner.best = Box.objects.create(shelf=inner)
+    inner.save()
+    outer.inside = inner
+    outer.save()
+    Note.objects.create(about=inner)
+    Special.objects.create(name="special %d" % i, price=1, reason="because")
+    Colour.objects.create(name="colour %d" % i)
+from django.db import connection
+with connection.cursor() as cursor:
+    quote = connection.ops.quote_name
+    serial = {"postgresql": "SERIAL", "mysql": "INTEGER AUTO_INCREMENT"}.get(connection.vendor, "INTEGER")
+    cursor.execute("CREATE TABLE %s (id %s PRIMARY KEY, text VARCHAR(40) NOT NULL)" % (quote("Old Stock"), serial))
+    cursor.execute("CREATE VIEW stock_expensive AS SELECT id, name FROM shop_product WHERE price > 50")
+Legacy.objects.create(text="from long ago")
+`,
+	"exact/__init__.py": "",
+	"exact/models.py": `
+from django.contrib.auth.models import User
+from django.contrib.postgres.fields import ArrayField, HStoreField
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+
+class Thing(models.Model):
+    owner = models.ForeignKey(User, on_delete=models.CASCADE)
+    words = ArrayField(models.CharField(max_length=40))
+    more = models.JSONField()
+    pairs = HStoreField()
+    found = SearchVectorField(null=True)
+    class Meta:
+        indexes = [GinIndex(fields=["words"], name="exact_words")]
+`,
+	"exact/fill.py": `
+from exact.models import *
+for i in range(10):
+    Thing.objects.create(owner=User.objects.first(), words=["a", "ü %d" % i], more={"x": [i, None]}, pairs={"k": "v"})
+`,
+	"routers.py": `
+class Apart:
+    "The app stock is in the database other, everything else in the default one."
+    def where(self, label):
+        return "other" if label == "stock" else "default"
+    def db_for_read(self, model, **hints):
+        return self.where(model._meta.app_label)
+    db_for_write = db_for_read
+    def allow_relation(self, a, b, **hints):
+        return True
+    def allow_migrate(self, db, app_label, **hints):
+        return db == self.where(app_label)
+`,
 }
 
 const djangoSecret = "canary-of-the-site"
@@ -86,9 +200,9 @@ type djangoSite struct {
 	env    []string
 }
 
-func newDjangoSite(t testing.TB) *djangoSite {
+func newDjangoSite(t testing.TB, env ...string) *djangoSite {
 	t.Helper()
-	s := &djangoSite{t: t, python: realtest.Django(t), dir: t.TempDir(), env: []string{"SITE_SECRET=" + djangoSecret}}
+	s := &djangoSite{t: t, python: realtest.Django(t), dir: t.TempDir(), env: append([]string{"SITE_SECRET=" + djangoSecret}, env...)}
 	for name, text := range djangoFiles {
 		path := filepath.Join(s.dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -103,9 +217,16 @@ func newDjangoSite(t testing.TB) *djangoSite {
 
 func (s *djangoSite) fill() *djangoSite {
 	s.t.Helper()
+	s.manage("migrate", "-v0") // what comes next refers to that
 	s.manage("migrate", "--run-syncdb", "-v0")
 	s.manage("shell", "-c", djangoFiles["fill.py"])
 	return s
+}
+
+// run has the project run Python.
+func (s *djangoSite) run(code string) string {
+	s.t.Helper()
+	return s.manage("shell", "-c", code)
 }
 
 func (s *djangoSite) manage(args ...string) string {
@@ -136,7 +257,7 @@ func extra(env []string) map[string]string {
 	more := map[string]string{}
 	for _, kv := range env[1:] {
 		key, value, _ := strings.Cut(kv, "=")
-		more[key] = value
+		more[key] = strings.ReplaceAll(value, "{", `\{`) // no placeholders
 	}
 	return more
 }

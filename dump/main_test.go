@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		idle(path)
 	case "dump":
 		dumpOnce(path)
+	case "overwriteDjango":
+		overwriteDjango(path)
 	case "overwrite":
 		overwriteAndHang(path)
 	default:

@@ -253,16 +253,12 @@ def caddy_backup():
                 cursor.execute("SELECT current_database()")
                 if cursor.fetchone()[0] != os.environ["CADDY_BACKUP_SCRATCH"]:
                     raise ImproperlyConfigured("database '%s' is not the scratch one" % alias)
-        made = {model._meta.db_table for model in apps.get_models() if model._meta.managed}
-        for model in apps.get_models():  # also what Django leaves to others: nobody has made it here
-            if not model._meta.managed and model._meta.db_table not in made:
-                model._meta.managed = True
-                made.add(model._meta.db_table)
-        quietly()
-        complete()
-        call_command("migrate", run_syncdb=True, verbosity=0, interactive=False, database=alias)
         found = models(asked["apps"])
         found.extend(model for label in sorted(asked["rows"] or ()) for model in labelled(label) if model not in found)
+        quietly()
+        complete()
+        arrange(connection, found)
+        call_command("migrate", run_syncdb=True, verbosity=0, interactive=False, database=alias)
         if connection.vendor == "postgresql":
             strangers(connection, found)
         else:
@@ -278,6 +274,21 @@ def caddy_backup():
         if connection.vendor == "sqlite":
             dangling(connection, found)
         return {"rows": rows}
+
+    def arrange(connection, found):
+        """Has tables made of all models that may be needed, also of those that Django leaves to others."""
+        made = {model._meta.db_table for model in apps.get_models() if model._meta.managed}
+        for model in apps.get_models():
+            if not model._meta.managed and model._meta.db_table not in made:
+                model._meta.managed = True
+                made.add(model._meta.db_table)
+            if connection.vendor == "sqlite":
+                def only_postgres(part):
+                    return type(part).__module__.startswith("django.contrib.postgres")
+                model._meta.indexes = [index for index in model._meta.indexes if not only_postgres(index)]
+                model._meta.constraints = [constraint for constraint in model._meta.constraints if not only_postgres(constraint)]
+                if model not in found and any(map(only_postgres, model._meta.local_fields)):
+                    model._meta.managed = False
 
     def strangers(connection, found):
         """Takes the constraints away that refer to what was not dumped."""

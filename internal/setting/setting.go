@@ -4,6 +4,7 @@ package setting
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -13,12 +14,18 @@ import (
 // would look like any other. The error names the setting, but not its value: it may hold a secret.
 func Resolve(name, value string) (string, error) {
 	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
-			"so that its user can read it", name, err)
+	switch {
+	case err == nil:
+		return resolved, nil
+	case !placeholders.MatchString(err.Error()):
+		return "", fmt.Errorf("%s: there is no such placeholder as begins in it; write \\{ for a brace that begins none", name)
 	}
-	return resolved, nil
+	return "", fmt.Errorf("%s: %w; set the variable for the process that runs Caddy, or write the file, "+
+		"so that its user can read it", name, err)
 }
+
+// placeholders are those that an error may name. What is in other braces may be a part of a secret, such as a password or JSON.
+var placeholders = regexp.MustCompile(`placeholder \{[a-z]+\.[^{}"]*\}`)
 
 // ResolveAll is Resolve for each of a list.
 func ResolveAll(name string, values []string) (resolved []string, err error) {

@@ -13,7 +13,7 @@ func TestResolve(t *testing.T) {
 	if all, err := ResolveAll("host", []string{"plain", "{env.SETTING_THERE}-1"}); err != nil || strings.Join(all, " ") != "plain value-1" {
 		t.Errorf("%q, %v", all, err)
 	}
-	for _, bad := range []string{"s3cret-{env.SETTING_EMPTY}", "s3cret-{env.SETTING_NOT_THERE}", "s3cret-{nothing.such}"} {
+	for _, bad := range []string{"s3cret-{env.SETTING_EMPTY}", "s3cret-{env.SETTING_NOT_THERE}", "s3cret-{nothing.such}", `{"PASSWORD": "s3cret"}`, `{"A": "s3cret {env.SETTING_THERE}"}`} {
 		_, err := Resolve("password", bad)
 		if err == nil {
 			t.Errorf("%s: no error", bad)
