@@ -27,7 +27,7 @@ func redisCommand(t *testing.T, r *realtest.Redis, password string) *Command {
 // TestCommandRedis dumps a Redis as the documentation says, and starts another on the dump.
 func TestCommandRedis(t *testing.T) {
 	r := realtest.StartRedis(t, t.TempDir())
-	r.Fill(t, 20_000)
+	r.Fill(t, 20_000, 200)
 	r.Do(t, "zadd", "scores", "1.5", "añe", "2", "bob")
 	r.Do(t, "set", "session", "x", "EX", "5000")
 	var out bytes.Buffer
@@ -55,7 +55,7 @@ func TestCommandRedisFaults(t *testing.T) {
 	for _, diskless := range []string{"yes", "no"} {
 		t.Run("killed, diskless "+diskless, func(t *testing.T) {
 			r := realtest.StartRedis(t, t.TempDir(), "--repl-diskless-sync", diskless)
-			r.Fill(t, 100_000)
+			r.Fill(t, 40, 1<<20) // more than sockets and pipes hold
 			killed := false
 			cut := writerFunc(func(p []byte) (int, error) {
 				if !killed {

@@ -35,7 +35,7 @@ func StartRedis(t testing.TB, dir string, options ...string) *Redis {
 	r := &Redis{Dir: dir, Port: freePort(t), Password: "not-a-secret"}
 	cmd := exec.Command(program, append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.Port), "--dir", dir, "--save", "",
 		"--dbfilename", RedisDump, "--requirepass", r.Password,
-		"--repl-diskless-sync-delay", "0", "--daemonize", "no"}, options...)...)
+		"--repl-diskless-sync-delay", "0", "--rdbcompression", "no", "--daemonize", "no"}, options...)...)
 	cmd.Args[0] = "redis-server"
 	r.start(t, cmd, dir, nil, syscall.SIGKILL, func() bool {
 		cmd := exec.Command(cli, "-p", strconv.Itoa(r.Port), "ping")
@@ -68,9 +68,10 @@ func (r *Redis) Load(t testing.TB, dump []byte, options ...string) *Redis {
 	return StartRedis(t, dir, options...)
 }
 
-// Fill stores so many keys, of some hundred bytes each.
-func (r *Redis) Fill(t testing.TB, keys int) {
+// Fill stores so many keys, of so many bytes each.
+func (r *Redis) Fill(t testing.TB, keys, size int) {
 	t.Helper()
-	script := fmt.Sprintf("for i=1,%d do redis.call('set','key:'..i, string.rep(tostring(math.random()),12)) end", keys)
+	script := fmt.Sprintf("for i=1,%d do redis.call('set','key:'..i, string.rep(tostring(math.random())..'#', %d):sub(1, %d)) end",
+		keys, size/3+1, size)
 	r.Do(t, "eval", script, "0")
 }
