@@ -19,7 +19,7 @@ func newNotification(c *setup, e Ending, event Event, output string) Notificatio
 		Read: r.Progress.Bytes, New: r.Progress.New, Stored: r.Progress.Stored,
 	}
 	n.BadSince, n.LastGood, n.Since = e.BadSince, e.LastGood, e.OverdueSince
-	n.Output, n.said, n.kind = output, r.Output != "", r.Kind
+	n.Output, n.said, n.kind, n.accepted = output, r.Output != "", r.Kind, r.AcceptedBy
 	n.Link = c.link("runs", r.ID)
 	n.Title = title(n)
 	n.Text = n.text(c.Zone)
@@ -72,6 +72,7 @@ func (n Notification) text(zone *time.Location) string {
 	line("Run", n.Run)
 	line("Began", at(n.Started))
 	line("Ended", at(n.Ended))
+	line("Accepted by", n.accepted)
 	if n.Event == EventRecovered {
 		line("Was overdue", at(n.Since))
 	}

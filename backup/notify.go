@@ -90,7 +90,8 @@ type Notification struct {
 	MailTo []string `json:"-"` // further addresses
 	Dump   *Dump    `json:"-"` // what the snapshot holds; nil when there is none
 
-	said bool // a program did say something
+	said     bool   // a program did say something
+	accepted string // who said that it is as it should be
 	kind Kind // of the run
 }
 
