@@ -92,7 +92,7 @@ type Notification struct {
 
 	said     bool   // a program did say something
 	accepted string // who said that it is as it should be
-	kind Kind // of the run
+	kind     Kind   // of the run
 }
 
 // events of an ending, the one that says most first: whoever wants several of them is told of the first only.
