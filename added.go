@@ -49,7 +49,7 @@ func (a *App) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.service.remember(settings)
+	a.service.remember(a.Host, settings)
 	return a.put(settings, "")
 }
 
@@ -60,11 +60,11 @@ func (a *App) first() error {
 	defer a.now.turn.Unlock()
 	settings, err := a.config.JobSettings().List(context.Background())
 	if err == nil {
-		a.service.remember(settings)
+		a.service.remember(a.Host, settings)
 		return a.put(settings, "")
 	}
 	a.log.Error("cannot read which jobs were added at run time; looking again every minute", zap.Error(err))
-	return a.put(a.service.remembered(), "jobs that were added at run time are not known: "+err.Error())
+	return a.put(a.service.remembered(a.Host), "jobs that were added at run time are not known: "+err.Error())
 }
 
 // put has the Service work with the configuration's jobs and these, unless it does so already.
@@ -212,14 +212,14 @@ func (a *App) stopped() bool {
 }
 
 // remember keeps what is known of added jobs beyond this configuration.
-func (p *pooled) remember(settings []backup.JobSetting) {
+func (p *pooled) remember(host string, settings []backup.JobSetting) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.added = settings
+	p.added = map[string][]backup.JobSetting{host: settings}
 }
 
-func (p *pooled) remembered() []backup.JobSetting {
+func (p *pooled) remembered(host string) []backup.JobSetting {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.added
+	return p.added[host]
 }

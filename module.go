@@ -273,8 +273,8 @@ type pooled struct {
 	*backup.Service
 
 	mu      sync.Mutex
-	counted map[string]bool     // jobs that the counters have
-	added   []backup.JobSetting // as they were last read
+	counted map[string]bool                // jobs that the counters have
+	added   map[string][]backup.JobSetting // as they were last read, of one host
 }
 
 // Destruct ends all runs when no configuration is left that uses the Service.

@@ -102,7 +102,8 @@ func secretNode(name string, folder bool, modified time.Time) repo.Node {
 func (c *Caddy) DumpFolder(ctx context.Context, _ backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
 	version, _ := caddy.Version()
 	facts := backup.Facts{Engine: "Caddy " + version, Source: "storage " + c.place() + " and the configuration"}
-	w := keyWalk{Caddy: c, ctx: ctx, hidden: c.hidden(), notes: &facts.Notes}
+	settings, _ := c.storage.List(ctx, settingsKeys, false) // what is wrong with it, the walk says
+	w := keyWalk{Caddy: c, ctx: ctx, hidden: c.hidden(), settings: len(settings) > 0, notes: &facts.Notes}
 	if err := w.save(dir); err != nil {
 		return backup.Facts{}, err
 	}

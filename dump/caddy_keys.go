@@ -26,6 +26,7 @@ type keyWalk struct {
 	*Caddy
 	ctx      context.Context
 	hidden   map[string]bool
+	settings bool // something was set at run time
 	notes    *[]string
 	pairs    int // of a certificate and its private key
 	unsteady int // folders that did not stop changing
@@ -74,6 +75,9 @@ func (w *keyWalk) folder(key string, dir *repo.Dir) error {
 }
 
 func (w *keyWalk) sub(key string, e storedKey, dir *repo.Dir) error {
+	if key == ownKeys {
+		e.modified = time.Time{} // it changes with every run
+	}
 	sub, err := dir.Mkdir(secretNode(e.name, true, e.modified))
 	if err != nil {
 		return err
@@ -212,14 +216,23 @@ func (w *keyWalk) load(key string, entries []storedKey) (whole bool, err error) 
 }
 
 // leftOut tells what is not saved: locks, which mean nothing later; what the product keeps there itself, the default
-// repository and its password among it; trials whether the storage works; files that are being written, to which the
+// repository and its password among it, but for what was set at run time; trials whether the storage works; files that are being written, to which the
 // storage in files gives a number for a name; and other paths of ours.
 func (w *keyWalk) leftOut(key, name string) bool {
 	first, _, _ := strings.Cut(key, "/")
 	_, folder := w.storage.(*certmagic.FileStorage)
 	temporary := folder && len(name) > 4 && strings.Trim(name, "0123456789") == ""
-	return name == "" || first == "locks" || first == "backup" || strings.HasPrefix(key, "rw_test_") || temporary || w.hidden[key]
+	if first == ownKeys {
+		return !w.settings || key != ownKeys && key != settingsKeys && !strings.HasPrefix(key, settingsKeys+"/")
+	}
+	return name == "" || first == "locks" || strings.HasPrefix(key, "rw_test_") || temporary || w.hidden[key]
 }
+
+// What the product keeps in the storage. What was set at run time is configuration, as the Caddyfile is.
+const (
+	ownKeys      = "backup"
+	settingsKeys = ownKeys + "/settings"
+)
 
 // pairUp looks whether each certificate of a folder belongs to the private key beside it.
 func (w *keyWalk) pairUp(key string, entries []storedKey) {

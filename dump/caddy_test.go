@@ -133,12 +133,13 @@ func TestCaddyStorage(t *testing.T) {
 		"locks/issue_cert_shop.lock":         "{}",
 		"rw_test_123":                        "x",
 		"backup/default-0011.password":       "secret", "backup/repository/config": "x", "backup/runs/1.json": "{}",
-		"disk/snapshots/config": "another repository of ours", "disk/note": "not ours",
+		"backup/settings/shop/jobs/db.json": "{}",
+		"disk/snapshots/config":             "another repository of ours", "disk/note": "not ours",
 	})
 	c := &Caddy{storage: &certmagic.FileStorage{Path: root}, autosave: filepath.Join(root, "no such file")}
-	c.SkipPaths([]string{filepath.Join(root, "disk", "snapshots"), "/elsewhere"})
+	c.SkipPaths([]string{filepath.Join(root, "disk", "snapshots"), "/elsewhere", filepath.Join(root, "backup")})
 	files, facts, r, folder := saveCaddy(t, c)
-	want := []string{"storage/certificates/local/shop/shop.crt", "storage/certificates/local/shop/shop.json", "storage/certificates/local/shop/shop.key",
+	want := []string{"storage/backup/settings/shop/jobs/db.json", "storage/certificates/local/shop/shop.crt", "storage/certificates/local/shop/shop.json", "storage/certificates/local/shop/shop.key",
 		"storage/certificates/local/wrong/wrong.crt", "storage/certificates/local/wrong/wrong.key", "storage/disk/note", "storage/empty",
 		"storage/pki/authorities/local/root.crt"}
 	if got := paths(files); !slices.Equal(got, want) {

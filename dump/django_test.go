@@ -270,6 +270,7 @@ func TestDjango(t *testing.T) {
 	t.Run("native", func(t *testing.T) { testDjangoNative(t, s.in(t)) })
 	t.Run("failures", func(t *testing.T) { testDjangoFails(t, s.in(t)) })
 	t.Run("examined", func(t *testing.T) { testDjangoExamined(t, s.in(t)) })
+	t.Run("admitted", func(t *testing.T) { testDjangoAdmitted(t, s.in(t)) })
 	t.Run("another user", func(t *testing.T) { testDjangoUser(t, s.in(t)) })
 }
 
