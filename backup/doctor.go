@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -106,6 +107,13 @@ func (s *Service) toExamine(c *setup, by string, q DoctorRequest) (parts []exami
 				})
 			}
 		}
+		for i, h := range slices.Concat(j.Before, j.After) {
+			when := "before"
+			if i >= len(j.Before) {
+				when = "after"
+			}
+			add("job "+j.Name+", "+when+" "+h.Title(), func(ctx context.Context) []Diagnosis { return s.examineHook(ctx, h) })
+		}
 		for _, source := range j.Sources {
 			add("job "+j.Name+", source "+source.Name, func(ctx context.Context) []Diagnosis { return s.examineSource(ctx, source) })
 		}
@@ -182,3 +190,8 @@ func warning(format string, args ...any) Diagnosis {
 }
 
 func wrong(err error) Diagnosis { return Diagnosis{Level: LevelError, Text: err.Error()} }
+
+// examining is a Task for an Examiner. What programs say is not kept: it may hold anything, and no run needs it.
+func (s *Service) examining() *Task {
+	return &Task{Log: slog.New(slog.DiscardHandler), Journal: s.journal}
+}

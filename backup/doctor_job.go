@@ -19,7 +19,16 @@ func (s *Service) examineSource(ctx context.Context, source NamedSource) []Diagn
 	if !ok {
 		return []Diagnosis{note("a source of the kind %s cannot be examined: the next run will show", source.Kind)}
 	}
-	return x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
+	return x.Examine(ctx, s.examining())
+}
+
+// examineHook asks a program that runs before or after the dumps how it is.
+func (s *Service) examineHook(ctx context.Context, h Hook) []Diagnosis {
+	x, ok := h.(Examiner)
+	if !ok {
+		return []Diagnosis{note("cannot be examined: the next run will show")}
+	}
+	return x.Examine(ctx, s.examining())
 }
 
 // examineJob looks at how the job's last runs went, and at what its settings leave out.

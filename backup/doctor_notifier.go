@@ -19,11 +19,11 @@ func (s *Service) examineNotifier(ctx context.Context, c *setup, n NamedNotifier
 	x, ok := n.Notifier.(Examiner)
 	switch {
 	case ok:
-		found = x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
+		found = x.Examine(ctx, s.examining())
 	case !test:
 		found = []Diagnosis{note("a notifier of the kind %s cannot be examined without a notification", n.Kind)}
 	}
-	found = append(found, s.examineCourier(n, test)...)
+	found = append(found, s.examineCourier(n, test || Worst(found) == LevelError)...)
 	if !slices.ContainsFunc(c.Jobs, func(j Job) bool { return len(j.wants(n)) > 0 }) {
 		found = append(found, warning("no job tells it anything: add to jobs the line: notify %s", shellWord(n.Name)))
 	}
@@ -36,8 +36,9 @@ func (s *Service) examineNotifier(ctx context.Context, c *setup, n NamedNotifier
 	return append(found, s.sendTest(ctx, c, n, by))
 }
 
-// examineCourier tells what became of the notifications before. That one was taken proves more than any other look.
-func (s *Service) examineCourier(n NamedNotifier, test bool) (found []Diagnosis) {
+// examineCourier tells what became of the notifications before. That one was taken proves more than any other look; that there was
+// none is said unless that is known, or of no use.
+func (s *Service) examineCourier(n NamedNotifier, known bool) (found []Diagnosis) {
 	status := s.courier(n.Name).look()
 	switch {
 	case !status.FailingSince.IsZero():
@@ -45,7 +46,7 @@ func (s *Service) examineCourier(n NamedNotifier, test bool) (found []Diagnosis)
 			plural(status.Waiting, "notification"), status.Error))
 	case !status.Delivered.IsZero():
 		found = append(found, well("took the last notification %s", ago(status.Delivered, s.now())))
-	case !test:
+	case !known:
 		found = append(found, note("it was sent nothing since the server began; to see that something arrives: %s", sendTest))
 	}
 	if status.Lost > 0 {

@@ -45,7 +45,7 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 	}
 	found = append(append(found, v.examineStorage(ctx)...), s.examineSpace(ctx, config))
 	if x, ok := config.Storage.(Examiner); ok {
-		found = append(found, x.Examine(ctx, &Task{Log: v.base.Logger, Journal: s.journal})...)
+		found = append(found, x.Examine(ctx, s.examining())...)
 	}
 	if r != nil {
 		found = append(found, v.examineLocks(ctx, c)...)
@@ -56,10 +56,13 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 			found = append(found, warning("%s", alarm))
 		}
 	}
+	var beside []string
 	for _, j := range c.jobsOf(v.name) {
-		for _, source := range sameDisk(v.location, j) {
-			found = append(found, warning("lies on the same disk as %s: a repository there protects against nothing that takes the disk", source))
-		}
+		beside = append(beside, sameDisk(v.location, j)...)
+	}
+	if len(beside) > 0 {
+		found = append(found, warning("lies on the same disk as %s: a repository there protects against nothing that takes the disk; give it a storage on another",
+			strings.Join(beside, ", ")))
 	}
 	if v.kitMissing(ctx, c) {
 		found = append(found, warning("nobody has confirmed that the recovery kit was saved: %s", v.command("kit")))

@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"flip":   scriptFlip,
 			"nobody": scriptNobody,
 			"served": scriptServed,
+			"hook":   scriptHook,
 		},
 	})
 }

@@ -58,6 +58,9 @@ func bare(err error) error {
 // and the way out. rel is its path below the folder that is saved, if it is.
 func readable(err error, path, rel string) error {
 	err = fmt.Errorf("read %s: %w", path, bare(err))
+	if rel == "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; correct the path, or mount the disk that it lies on", err)
+	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
