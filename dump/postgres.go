@@ -23,8 +23,8 @@ func init() { caddy.RegisterModule(new(Postgres)) }
 // the number of rows of each table.
 //
 // The programs are taken from PATH and from where packages put each version of them; they must not be older than the
-// server. They get the environment variables that libpq knows (PG…, but no passwords), and the password in a file that
-// has no name.
+// server. They get the password in a file that has no name, and of the environment variables that libpq knows only those
+// that say how a connection is secured (PGSSLMODE …): what is dumped, from where and as whom is up to the DSN alone.
 type Postgres struct {
 	// DSN says where the database is and who we are there, as libpq takes it: postgres://user:password@host:5432/name,
 	// host=/run/postgresql dbname=…, or service=… of a pg_service.conf. Placeholders are replaced.

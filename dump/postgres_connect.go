@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,8 @@ type pgDatabase struct {
 	conf  *pgconn.Config    // for our own connections
 }
 
-// newPgDatabase works out everything that a DSN leaves to defaults and the environment, so that our own connection and
-// the programs mean the same.
+// newPgDatabase works out everything that a DSN leaves to defaults, so that our own connection and the programs mean the
+// same. What is dumped, from where and as whom, is not up to the environment.
 func newPgDatabase(dsn string) (*pgDatabase, error) {
 	words, err := parseDSN(dsn)
 	if err != nil {
@@ -51,6 +52,10 @@ func newPgDatabase(dsn string) (*pgDatabase, error) {
 	if service != "" { // it would look for that itself, when the environment names one, but not everywhere
 		ours["service"], ours["servicefile"] = service, serviceFile
 	}
+	ours["user"] = cmp.Or(ours["user"], userName())
+	for word, value := range chosenWords { // else the environment would have its say
+		ours[word] = cmp.Or(ours[word], value)
+	}
 	conf, err := pgconn.ParseConfig(joinKeywords(ours)) // without the password: its errors quote
 	if err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)
@@ -58,13 +63,12 @@ func newPgDatabase(dsn string) (*pgDatabase, error) {
 	if password != "" {
 		conf.Password = password
 	}
-	if conf.RuntimeParams["application_name"] == "" {
-		conf.RuntimeParams["application_name"] = "caddy-backup"
-	}
+	maps.DeleteFunc(conf.RuntimeParams, func(word, _ string) bool { return ours[word] == "" })
 	if conf.Database == "" {
 		conf.Database = conf.User // as libpq does
 	}
 	delete(words, "passfile") // what was in it, conf has
+	maps.Copy(words, patience(words))
 	for word, value := range map[string]string{"host": conf.Host, "port": strconv.Itoa(int(conf.Port)), "user": conf.User} {
 		if words[word] == "" {
 			words[word] = value
@@ -84,15 +88,29 @@ func (db *pgDatabase) conninfo(name string) string {
 	return joinKeywords(words)
 }
 
-// hiddenVariables are secret, or have been looked at already.
-var hiddenVariables = []string{"PGPASSWORD", "PGPASSFILE", "PGSSLPASSWORD", "PGSERVICE", "PGSERVICEFILE"}
+// chosenWords say what is dumped, from where and as whom: the DSN does, or these; "" is what libpq has without an
+// environment.
+var chosenWords = map[string]string{"host": "", "port": "", "dbname": "", "options": "", "application_name": "caddy-backup",
+	"target_session_attrs": "any"}
 
-// program is one of PostgreSQL's, with libpq's environment variables of ours that hold no secret.
+// patience is how long the programs wait for a server that does not answer any more: for ever would be theirs.
+func patience(words map[string]string) map[string]string {
+	more := map[string]string{"connect_timeout": "30", "keepalives_idle": "30", "keepalives_interval": "15", "keepalives_count": "6"}
+	maps.DeleteFunc(more, func(word, _ string) bool { return words[word] != "" })
+	return more
+}
+
+// safeVariables begin the names of libpq's environment variables that say how a connection is secured, and no secret.
+var safeVariables = []string{"PGSSL", "PGGSS", "PGREQUIRE", "PGCHANNELBINDING", "PGKRBSRVNAME"}
+
+// program is one of PostgreSQL's. Of libpq's environment variables it gets those that are safe.
 func (db *pgDatabase) program(path string, password *os.File, args ...string) program {
 	env := environ("PGPASSFILE=/dev/fd/3")
 	for _, kv := range os.Environ() {
-		key, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(key, "PG") && !slices.Contains(hiddenVariables, key) {
+		if strings.HasPrefix(kv, "PGSSLPASSWORD=") {
+			continue
+		}
+		if slices.ContainsFunc(safeVariables, func(name string) bool { return strings.HasPrefix(kv, name) }) {
 			env = append(env, kv)
 		}
 	}
@@ -198,6 +216,12 @@ var hints = []struct{ words, way string }{
 	{"must be able to SET ROLE", wayOfOwners},
 	{`role "`, "create the roles first: the part with the globals brings them back, or pg_dumpall --globals-only on the old server shows them"},
 	{"unsupported version", "the dump was made by a newer pg_dump: install a postgresql-client as new"},
+	{"row-level security policy", "let the user see all rows: ALTER ROLE … BYPASSRLS, or dump as the owner"},
+	{`" is not available`, "install the extension's package on the server's machine"},
+	{"conflict with recovery", "dump the primary server, or set hot_standby_feedback or a longer max_standby_streaming_delay on the standby"},
+	{"No space left on device", "make room on the server's disk"},
+	{"must be superuser", wayOfOwners},
+	{"permission denied to create extension", "restore as a superuser, or create the database and its extensions as one"},
 	{"LOCK TABLE", "somebody holds a lock on the table, see pg_locks: wait for them, or set a longer lock_timeout"},
 	{"no matching", "correct `tables` or `schemas`: each pattern must match something"},
 	{"out of shared memory", "raise max_locks_per_transaction on the server"},

@@ -3,7 +3,6 @@ package dump
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -28,7 +27,7 @@ var (
 func parseDSN(text string) (map[string]string, error) {
 	var words map[string]string
 	var err error
-	if scheme, _, isURL := strings.Cut(text, "://"); isURL && !strings.ContainsAny(scheme, "= ") {
+	if scheme, _, isURL := strings.Cut(text, "://"); isURL && !strings.ContainsAny(scheme, "='"+space) {
 		words, err = parsePostgresURL(scheme, text)
 	} else {
 		words, err = parseKeywords(text)
@@ -49,45 +48,14 @@ func checkWord(word string) error {
 	if word == "sslpassword" {
 		return errors.New("sslpassword is not supported yet: use a key without a passphrase that only we can read")
 	}
-	if !slices.Contains(sharedWords, word) && !slices.Contains(programWords, word) {
-		return fmt.Errorf("PostgreSQL's programs do not know the parameter '%s'; leave it out", word)
+	if slices.Contains(sharedWords, word) || slices.Contains(programWords, word) {
+		return nil
 	}
-	return nil
-}
-
-func parsePostgresURL(scheme, text string) (map[string]string, error) {
-	if scheme != "postgres" && scheme != "postgresql" {
-		return nil, fmt.Errorf("unknown scheme '%s': write postgres://user:password@host:5432/database", scheme)
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") != "" { // a piece of a password, most likely
+		return errors.New("there is a parameter that PostgreSQL's programs do not know; percent-encode special characters in a URL, " +
+			"and put a value with spaces in single quotes")
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Fragment != "" || strings.Contains(u.Host, "@") {
-		return nil, errors.New("not a URL; write postgres://user:password@host:5432/database, with special characters in " +
-			"the password percent-encoded (@ as %40, # as %23, / as %2F), and several hosts as: host=a,b dbname=…")
-	}
-	words := map[string]string{}
-	set := func(word, value string) {
-		if value != "" {
-			words[word] = value
-		}
-	}
-	password, _ := u.User.Password()
-	set("user", u.User.Username())
-	set("password", password)
-	set("host", u.Hostname())
-	set("port", u.Port())
-	set("dbname", strings.TrimPrefix(u.Path, "/"))
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("what follows the ? in the URL cannot be read: percent-encode special characters")
-	}
-	for word, values := range query {
-		set(word, values[len(values)-1])
-	}
-	if words["ssl"] == "true" { // what JDBC writes, and libpq takes
-		delete(words, "ssl")
-		words["sslmode"] = "require"
-	}
-	return words, nil
+	return fmt.Errorf("PostgreSQL's programs do not know the parameter '%s'; leave it out", word)
 }
 
 const space = " \t\n\r\v\f"
@@ -96,9 +64,15 @@ const space = " \t\n\r\v\f"
 // space, or itself.
 func parseKeywords(text string) (map[string]string, error) {
 	words := map[string]string{}
+	last := ""
 	for text = strings.TrimLeft(text, space); text != ""; text = strings.TrimLeft(text, space) {
 		word, rest, ok := strings.Cut(text, "=")
 		word = strings.Trim(word, space)
+		known := slices.Contains(sharedWords, word) || slices.Contains(programWords, word)
+		if last == "password" && !known {
+			return nil, errors.New("what stands behind the password is no parameter: put a password with spaces in single quotes, " +
+				`with \' for a quote and \\ for a backslash in it`)
+		}
 		if !ok || word == "" || strings.ContainsAny(word, space) {
 			return nil, errors.New("neither a URL nor pairs of key=value")
 		}
@@ -106,7 +80,7 @@ func parseKeywords(text string) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", word, err)
 		}
-		words[word], text = value, rest
+		words[word], text, last = value, rest, word
 	}
 	return words, nil
 }

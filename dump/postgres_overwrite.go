@@ -132,7 +132,7 @@ const inTheWay = `coalesce(to_jsonb(a)->>'backend_type', '') <> 'autovacuum work
 
 // unused makes sure that nobody is connected to the live one.
 func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
-	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
+	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, ' (' || coalesce(nullif(application_name, ''), nullif(to_jsonb(a)->>'backend_type', 'client backend')) || ')',
 			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
 		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+inTheWay, db.name)
 	if err != nil {

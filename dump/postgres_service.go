@@ -1,7 +1,6 @@
 package dump
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +17,10 @@ var serviceFolders = []string{"/etc/postgresql-common", "/etc/sysconfig/pgsql", 
 // withService replaces the name of a service by what a pg_service.conf says about it. What stands in words already
 // comes first, as with libpq. It returns the name and the file of the service, if there is one.
 func withService(words map[string]string) (name, file string, err error) {
-	name = cmp.Or(words["service"], os.Getenv("PGSERVICE"))
+	name = words["service"]
+	if other := os.Getenv("PGSERVICE"); name == "" && other != "" {
+		return "", "", fmt.Errorf("dsn: the environment names a service, %s: write service=%s in the dsn if that is meant, or take PGSERVICE away", other, other)
+	}
 	if name == "" {
 		return "", "", nil
 	}

@@ -15,6 +15,8 @@ import (
 // so that they do nothing until somebody enables them; that is how they come back. A database that has some cannot be
 // dropped, and to drop one would remove the slot on the other server: so they are taken off it first.
 
+const enableAgain = "look at what was published since, then ALTER SUBSCRIPTION … ENABLE and … REFRESH PUBLICATION"
+
 // subscriptionsOf are the names of the subscriptions of a database, which only its own connections can change.
 const subscriptionsOf = `SELECT subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
 	WHERE datname = $1 ORDER BY 1`
@@ -85,7 +87,7 @@ func (b *building) tellSubscriptions(ctx context.Context, t *backup.Task) error 
 		return nil
 	}
 	t.Log.Warn("subscriptions came back disabled: " + strings.Join(names, ", ") +
-		"; their rows are those of the dump: look at what was published since, then ALTER SUBSCRIPTION … ENABLE")
+		"; their rows are those of the dump: " + enableAgain)
 	return nil
 }
 
@@ -95,7 +97,7 @@ func (b *building) retire(ctx context.Context, old string, kept bool, t *backup.
 	names, err := subscriptions(ctx, b.conn, old)
 	if err == nil && len(names) > 0 {
 		t.Log.Warn("subscriptions are disabled in the restored database: " + strings.Join(names, ", ") +
-			"; their rows are those of the dump: look at what was published since, then ALTER SUBSCRIPTION … ENABLE")
+			"; their rows are those of the dump: " + enableAgain)
 		if kept {
 			err = b.db.detach(ctx, old, names, "")
 		}

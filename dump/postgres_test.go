@@ -92,7 +92,7 @@ func pgSource(t testing.TB, dsn string) *Postgres {
 }
 
 func TestPostgres(t *testing.T) {
-	pg := realtest.StartPostgres(t)
+	pg := realtest.StartPostgres(t, "wal_level=logical", "wal_retrieve_retry_interval=200ms", "max_locks_per_transaction=10")
 	pg.SQL(t, "postgres", `CREATE ROLE shopkeeper LOGIN PASSWORD 'canary-:\''';
 		CREATE DATABASE "the shop" OWNER shopkeeper TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`)
 	pg.SQL(t, "the shop", shopSchema)
@@ -110,6 +110,8 @@ func TestPostgres(t *testing.T) {
 	t.Run("selected", func(t *testing.T) { testPostgresSelected(t, pg) })
 	t.Run("all databases", func(t *testing.T) { testPostgresAll(t, pg) })
 	t.Run("locked", func(t *testing.T) { testPostgresLocked(t, pg) })
+	t.Run("environment", func(t *testing.T) { testPostgresEnvironment(t, pg) })
+	t.Run("reach", func(t *testing.T) { testPostgresReach(t, pg) })
 	t.Run("service", func(t *testing.T) { testPostgresService(t, pg) })
 	t.Run("overwrite", func(t *testing.T) { testPostgresOverwrite(t, pg) })
 	t.Run("script", func(t *testing.T) { testPostgresScript(t, pg) })
@@ -117,10 +119,13 @@ func TestPostgres(t *testing.T) {
 	t.Run("properties", func(t *testing.T) { testPostgresProperties(t, pg) })
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
 	t.Run("encodings", func(t *testing.T) { testPostgresEncodings(t, pg) })
+	t.Run("subscriptions", func(t *testing.T) { testPostgresSubscriptions(t, pg) })
 	t.Run("many objects", func(t *testing.T) { testPostgresManyObjects(t, pg) })
 	t.Run("bench", func(t *testing.T) { testPostgresBench(t, pg) })
 	t.Run("cut", func(t *testing.T) { testPostgresCut(t, pg) })
 	t.Run("green", func(t *testing.T) { testPostgresGreen(t, pg) })
+	t.Run("runs", func(t *testing.T) { testPostgresRuns(t, pg) })
+	t.Run("no room", func(t *testing.T) { testPostgresNoRoom(t, pg) })
 	t.Run("faulty scripts", func(t *testing.T) { testPostgresFaultyScripts(t, pg) })
 	t.Run("faulty programs", func(t *testing.T) { testPostgresFaultyPrograms(t, pg) })
 	t.Run("failed restores", func(t *testing.T) { testPostgresFailedRestores(t, pg) })

@@ -218,9 +218,10 @@ func testPostgresService(t *testing.T, pg *realtest.Postgres) {
 		}
 	}
 	t.Run("by the environment", func(t *testing.T) {
-		t.Setenv("PGSERVICE", "shop")
-		if _, facts := pgDump(t, pgSource(t, "dbname=big"), backup.Part{}); !strings.HasPrefix(facts.Source, "database big on 127.0.0.1:") {
-			t.Errorf("%+v", facts)
+		t.Setenv("PGSERVICE", "bad")
+		pgDump(t, pgSource(t, "service=shop"), backup.Part{})
+		if _, err := newPgDatabase("dbname=big"); err == nil || !strings.Contains(err.Error(), "take PGSERVICE away") {
+			t.Errorf("error = %v", err)
 		}
 	})
 	for dsn, want := range map[string]string{"service=none": "there is no service none in ", "service=bad": "do not know the parameter 'hots'"} {

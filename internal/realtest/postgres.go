@@ -27,8 +27,8 @@ type Postgres struct {
 }
 
 // StartPostgres starts a server and has it stopped when the test ends. As root, the server runs as user postgres. It
-// takes about two seconds: share one among subtests.
-func StartPostgres(t testing.TB) *Postgres {
+// takes about two seconds: share one among subtests. Settings are those of postgresql.conf: "wal_level=logical".
+func StartPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
 	p := &Postgres{Bin: postgresBin(t), Password: "not-a-secret"}
 	// Not t.TempDir: user postgres could not enter it, and a socket's path must be short.
@@ -41,10 +41,12 @@ func StartPostgres(t testing.TB) *Postgres {
 	cred := credential(t, "postgres", dir)
 	p.initdb(t, cred)
 	p.Port = freePort(t)
+	args := []string{"-D", filepath.Join(dir, "data"), "-k", dir, "-p", strconv.Itoa(p.Port)}
+	for _, s := range append([]string{"listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off", "max_connections=40"}, settings...) {
+		args = append(args, "-c", s)
+	}
 	// SIGINT is its fast shutdown.
-	p.start(t, exec.Command(filepath.Join(p.Bin, "postgres"), "-D", filepath.Join(dir, "data"), "-k", dir, "-p", strconv.Itoa(p.Port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=40"),
-		dir, cred, syscall.SIGINT, func() bool {
+	p.start(t, exec.Command(filepath.Join(p.Bin, "postgres"), args...), dir, cred, syscall.SIGINT, func() bool {
 			out, err := exec.Command(p.Program("pg_isready"), "-q", "-h", dir, "-p", strconv.Itoa(p.Port)).CombinedOutput()
 			return err == nil && len(out) == 0
 		})
