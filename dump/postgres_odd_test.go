@@ -111,7 +111,7 @@ func testPostgresOddNames(t *testing.T, pg *realtest.Postgres) {
 			continue
 		}
 		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
-		if len(names)%3 == 0 || realtest.Soak() {
+		if len(names)%5 == 0 || realtest.Soak() {
 			pgTrip(t, pg, p, part, func() map[string]string { return pg.Digests(t, name) })
 		} else if _, facts := pgDump(t, p, part); facts.Rows["public.name"] != 1 {
 			t.Errorf("%q: %+v", name, facts)
