@@ -71,11 +71,29 @@ func TestReport(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "README.md")
 	os.WriteFile(path, []byte("before\n"+tableBegins+"old\n"+tableEnds+"after\n"), 0o600)
-	if err := replaceTable(path, "new\n"); err != nil {
+	if err := replaceTable(path, tableBegins, tableEnds, "new\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := os.ReadFile(path); string(got) != "before\n"+tableBegins+"new\n"+tableEnds+"after\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestLiveReport(t *testing.T) {
+	three := func(a, b, c time.Duration) [3][]cost {
+		return [3][]cost{{{a, a, 10 << 20}}, {{b, b, 80 << 20}}, {{c, c, 40 << 20}}}
+	}
+	l := &live{rounds: 1, costs: map[step][3][]cost{first: three(8*time.Second, 6*time.Second, 4*time.Second), changed: three(8*time.Second, 4*time.Second, 2*time.Second)},
+		stored: map[step][3]int64{first: {100, 110, 99}, changed: {100, 120, 108}}}
+	text := l.report(1 << 30)
+	for _, want := range []string{
+		"| first backup, wall | 8.00 s | 6.00 s | 4.00 s | 0.50 (0.50 - 0.50) | 0.67 (0.67 - 0.67) |",
+		"| second backup, largest process | 10 MiB | 80 MiB | 40 MiB | 4.00 (4.00 - 4.00) | 0.50 (0.50 - 0.50) |",
+		"| stored after the second backup | 100 B | 120 B | 108 B | 1.08 | 0.90 |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing %q in\n%s", want, text)
+		}
 	}
 }
 

@@ -3,6 +3,9 @@
 // ratios, and puts it into bench/README.md when told so.
 //
 //	go run ./bench -out bench/README.md
+//	go run ./bench postgres -out bench/README.md
+//
+// The second measures dumps of a real PostgreSQL database beside pg_dump | gzip and pg_dump | restic.
 package main
 
 import (
@@ -20,9 +23,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	var err error
-	if len(os.Args) == 4 && os.Args[1] == "ours" {
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "ours":
 		err = ours(ctx, os.Args[2], os.Args[3])
-	} else {
+	case len(os.Args) == 5 && os.Args[1] == "ours":
+		err = job(ctx, os.Args[3], os.Args[4])
+	case len(os.Args) > 1 && os.Args[1] == "postgres":
+		err = benchPostgres(ctx, os.Args[2:])
+	default:
 		err = bench(ctx)
 	}
 	if err != nil {
@@ -58,5 +66,5 @@ func bench(ctx context.Context) error {
 	if *out == "" {
 		return nil
 	}
-	return replaceTable(*out, text)
+	return replaceTable(*out, tableBegins, tableEnds, text)
 }

@@ -112,15 +112,15 @@ func resticVersion() string {
 // The table of bench/README.md stands between these lines.
 const tableBegins, tableEnds = "<!-- table -->\n", "<!-- /table -->\n"
 
-func replaceTable(path, table string) error {
+func replaceTable(path, begins, ends, table string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := bytes.Cut(old, []byte(tableBegins))
-	_, after, ok2 := bytes.Cut(rest, []byte(tableEnds))
+	before, rest, ok := bytes.Cut(old, []byte(begins))
+	_, after, ok2 := bytes.Cut(rest, []byte(ends))
 	if !ok || !ok2 {
 		return fmt.Errorf("%s: no place for the table", path)
 	}
-	return os.WriteFile(path, slices.Concat(before, []byte(tableBegins+table+tableEnds), after), 0o644)
+	return os.WriteFile(path, slices.Concat(before, []byte(begins+table+ends), after), 0o644)
 }

@@ -47,7 +47,7 @@ func testPostgresNoRoom(t *testing.T, pg *realtest.Postgres) {
 		{bytes.ReplaceAll(dump, []byte("pg_trgm"), []byte("pg_none")), "install the extension's package"},
 	} {
 		pg.SQL(t, "postgres", "CHECKPOINT") // what is here already has its place
-		filler := fill(t, disk, 12<<20) // half of what is needed
+		filler := fill(t, disk, 12<<20)     // half of what is needed
 		err := over(c.dump)
 		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, backup.ErrIncomplete) {
 			t.Errorf("error = %v: %s", err, backup.OutputOf(err))

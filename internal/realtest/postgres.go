@@ -47,9 +47,9 @@ func StartPostgres(t testing.TB, settings ...string) *Postgres {
 	}
 	// SIGINT is its fast shutdown.
 	p.start(t, exec.Command(filepath.Join(p.Bin, "postgres"), args...), dir, cred, syscall.SIGINT, func() bool {
-			out, err := exec.Command(p.Program("pg_isready"), "-q", "-h", dir, "-p", strconv.Itoa(p.Port)).CombinedOutput()
-			return err == nil && len(out) == 0
-		})
+		out, err := exec.Command(p.Program("pg_isready"), "-q", "-h", dir, "-p", strconv.Itoa(p.Port)).CombinedOutput()
+		return err == nil && len(out) == 0
+	})
 	return p
 }
 
