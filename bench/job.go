@@ -12,13 +12,13 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-backup/caddy-backup/backup"
-	"github.com/caddy-backup/caddy-backup/dump"
+	sources "github.com/caddy-backup/caddy-backup/dump"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
 
 // job is our side of a live dump: a Service that runs a job once, as Caddy would, with its history beside the repository.
 func job(ctx context.Context, dir, dsn string) error {
-	source := &dump.Postgres{DSN: dsn}
+	source := &sources.Postgres{DSN: dsn}
 	if err := source.Provision(caddy.Context{}); err != nil {
 		return err
 	}
