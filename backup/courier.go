@@ -27,6 +27,7 @@ type NotifierStatus struct {
 	Delivered    time.Time `json:"delivered,omitzero"`     // when it took the last notification, since the server began
 	FailingSince time.Time `json:"failing_since,omitzero"` // zero when the last attempt went well
 	Error        string    `json:"error,omitempty"`        // of the last attempt
+	Next         time.Time `json:"next_attempt,omitzero"`  // when it is tried again, unless a reload comes first; zero: nothing waits for that
 	Waiting      int       `json:"waiting"`                // notifications that it has not taken yet
 	Lost         int       `json:"lost"`                   // that it never took
 }
@@ -98,23 +99,37 @@ func (s *Service) courier(name string) *courier {
 	return c
 }
 
-// send puts a notification on its way and returns at once.
-// taken, if not nil, is called once it was taken.
+// send puts a notification on its way and returns at once. taken, if not nil, is called once it was taken: then the caller
+// tells it again, should this process end before; else it is kept for the next.
 func (s *Service) send(name string, n Notification, taken func()) {
+	path := ""
+	if taken == nil && s.courier(name).look().Waiting < mostWaiting {
+		path = s.keepLetter(name, n)
+	}
+	s.carry(name, n, path, taken)
+}
+
+// carry is send for a notification that is kept at path, if that is not empty.
+func (s *Service) carry(name string, n Notification, path string, taken func()) {
 	c := s.courier(name)
 	if c.look().Waiting >= mostWaiting {
 		c.note(func(x *NotifierStatus) { x.Lost++ })
+		s.burn(path)
 		s.log.logger().Error("notification dropped: too many wait already", "notifier", name, "event", n.Event, "job", n.Job, "run", n.Run)
 		return
 	}
 	c.note(func(x *NotifierStatus) { x.Waiting++ })
 	c.line.add(&s.telling, s.log.logger(), func() {
 		ok := s.deliver(name, c, n)
+		kept := !ok && path != "" && s.lastCall.Err() != nil
 		c.note(func(x *NotifierStatus) {
-			if x.Waiting--; !ok {
+			if x.Waiting--; !ok && !kept {
 				x.Lost++
 			}
 		})
+		if !kept {
+			s.burn(path)
+		}
 		if ok && taken != nil {
 			taken()
 		}
@@ -122,7 +137,7 @@ func (s *Service) send(name string, n Notification, taken func()) {
 }
 
 // deliver tries until the notification is taken, or given up. Each attempt uses the notifier that is configured by then: a
-// reload mends an address. When the Service is closed, what waits has one attempt more.
+// reload mends an address, and is followed by an attempt of its own. When the Service is closed, what waits has one attempt more.
 func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) {
 	log := s.log.logger().With("notifier", name, "event", n.Event, "job", n.Job, "run", n.Run)
 	for try := 0; ; try++ {
@@ -143,11 +158,13 @@ func (s *Service) deliver(name string, c *courier, n Notification) (taken bool) 
 			return true
 		}
 		if closing || try >= len(retryAfter) {
-			log.Error("notification given up", "attempts", try+1, "error", err)
+			log.Error("notification not taken, and not tried again by this process", "attempts", try+1, "error", err)
 			return false
 		}
 		log.Warn("notification not taken; it is tried again", "wait", retryAfter[try], "error", err)
-		s.pause(retryAfter[try])
+		if reloaded := s.pause(c, retryAfter[try]); reloaded {
+			try--
+		}
 	}
 }
 
@@ -196,12 +213,20 @@ func (s *Service) attempt(ctx context.Context, to Notifier, n Notification) erro
 	}
 }
 
-// pause waits, unless the Service is closed.
-func (s *Service) pause(d time.Duration) {
+// pause waits until the next attempt: for d, or until the configuration is another, or the Service is closed.
+func (s *Service) pause(c *courier, d time.Duration) (reloaded bool) {
+	s.mu.Lock()
+	reload := s.reload
+	s.mu.Unlock()
+	c.note(func(x *NotifierStatus) { x.Next = s.now().Add(d).UTC() })
+	defer c.note(func(x *NotifierStatus) { x.Next = time.Time{} })
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-reload:
+		return true
 	case <-s.lastCall.Done():
 	}
+	return false
 }

@@ -22,6 +22,7 @@ import (
 //	host                     the name that this machine bears in snapshots
 //	<name>-<hash>.password   a generated password; the hash is of the repository's location
 //	creating.lock            held while a repository is made
+//	waiting/                 notifications that nobody took yet, see waiting.go
 //	journal/                 one file per process, see journal.go
 
 // keptHost is the host's name: as configured, else as kept since the first start, so that a container that gets a new

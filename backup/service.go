@@ -36,6 +36,8 @@ type Service struct {
 	ledger ledger // what people were told of what is wrong
 
 	couriers    map[string]*courier // by the notifier's name
+	letters     letters             // what they carry, on disk
+	reload      chan struct{}       // closed, and made anew, when a configuration comes
 	lastSetup   *setup              // the configuration that was current last
 	lastCall    context.Context     // done when the Service is closed: who waits to try again tries now
 	callLast    context.CancelFunc
@@ -67,6 +69,7 @@ func New() *Service {
 	delivery, endDelivery := context.WithCancel(context.Background())
 	s := &Service{
 		couriers: map[string]*courier{},
+		reload:   make(chan struct{}),
 		lastCall: lastCall,
 		callLast: callLast,
 		delivery: delivery, endDelivery: endDelivery,
@@ -128,6 +131,8 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	s.mu.Lock()
 	s.stack = append(s.stack, next)
 	s.rewire()
+	close(s.reload)
+	s.reload = make(chan struct{})
 	s.schedule(next)
 	if !s.closed {
 		s.runs.Go(func() { s.sweepScratch(next.DataDir) })
@@ -137,6 +142,9 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 		s.readAgain()
 	}
 	s.lookOut(next)
+	s.mu.Unlock()
+	s.takeUp(next)
+	s.mu.Lock()
 	if !s.closed {
 		for _, run := range died {
 			s.ended(next, run)
@@ -231,7 +239,7 @@ func (s *Service) Close(ctx context.Context) error {
 		return s.abandon(ctx)
 	}
 	if journal != nil {
-		journal.close()
+		defer journal.close() // behind the last notification, which is kept in its name
 	}
 	if !waited(ctx, &s.telling) {
 		return fmt.Errorf("it could not be told in time what became of runs: %w", context.Cause(ctx))
