@@ -35,6 +35,44 @@ func readFixture(format string, r io.Reader) (map[string]int64, error) {
 	return rows, nil
 }
 
+// fixtureAlong is a fixture on its way to a project, which is seen to end only when it is whole: not every format has Django notice.
+type fixtureAlong struct {
+	r     io.Reader
+	tee   *io.PipeWriter
+	judge chan error
+}
+
+func readFixtureAlong(format string, r io.Reader) *fixtureAlong {
+	in, tee := io.Pipe()
+	f := &fixtureAlong{r: r, tee: tee, judge: make(chan error, 1)}
+	go func() {
+		_, err := readFixture(format, in)
+		in.CloseWithError(err)
+		f.judge <- err
+	}()
+	return f
+}
+
+func (f *fixtureAlong) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if _, fault := f.tee.Write(p[:n]); fault != nil {
+		return 0, fault
+	}
+	if err != io.EOF {
+		return n, err
+	}
+	f.tee.Close()
+	fault := <-f.judge
+	f.judge <- fault
+	if fault != nil {
+		return n, fault
+	}
+	return n, io.EOF
+}
+
+// Close gives up what was not read.
+func (f *fixtureAlong) Close() error { return f.tee.CloseWithError(io.ErrClosedPipe) }
+
 // fixtureObject is what every object has: the model's name.
 type fixtureObject struct {
 	Model string `json:"model"`

@@ -128,7 +128,9 @@ func (d *Django) ask(ctx context.Context, t *backup.Task, asked djangoAsked, env
 		}
 		defer vouch.Close()
 		defer vouched.Close()
-		p.files, in = []*os.File{vouch}, &vouchedReader{in, vouched}
+		fixture := readFixtureAlong(asked.Format, in)
+		defer fixture.Close()
+		p.files, in = []*os.File{vouch}, &vouchedReader{fixture, vouched}
 	}
 	printed := &tailWriter{keep: 1 << 20}
 	_, err = p.run(ctx, t, in, printed)

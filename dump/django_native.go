@@ -2,12 +2,14 @@ package dump
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -85,13 +87,19 @@ func (db djangoDatabase) mysql() (string, error) {
 		query.Set("socket", host)
 		host = ""
 	}
-	if port := fmt.Sprint(db.Port); host != "" && db.Port != nil && port != "" {
+	switch port := fmt.Sprint(db.Port); {
+	case host != "" && db.Port != nil && port != "":
 		u.Host = net.JoinHostPort(host, port)
-	} else {
+	case strings.Contains(host, ":"):
+		u.Host = "[" + host + "]"
+	default:
 		u.Host = host
 	}
 	if file, ok := db.Options["read_default_file"]; ok {
 		return "", fmt.Errorf("DATABASES takes its settings from the option file %v, which is not read here: use a source mysql", file)
+	}
+	if db.User == "" {
+		return "", errors.New("DATABASES names no USER")
 	}
 	text := func(value any) string { s, _ := value.(string); return s }
 	if socket := text(db.Options["unix_socket"]); socket != "" {

@@ -69,12 +69,14 @@ class Sale(models.Model):
 	"fill.py": `
 from datetime import datetime, timezone
 from django.contrib.auth.models import User
+from django.db import transaction
 from shop.models import *
-u = User.objects.create_user("alice", password="x")
-tags = [Tag.objects.create(name="tag %d ü\n[" % i) for i in range(3)]
-for i in range(60):
-    p = Product(name="product %d" % i, price=i, hidden=i % 5 == 0); p.save(); p.tags.set(tags[:i % 3])
-    Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, tzinfo=timezone.utc))
+with transaction.atomic():
+    u = User.objects.create_user("alice", password="x")
+    tags = [Tag.objects.create(name="tag %d ü\n[" % i) for i in range(3)]
+    for i in range(60):
+        p = Product(name="product %d" % i, price=i, hidden=i % 5 == 0); p.save(); p.tags.set(tags[:i % 3])
+        Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, tzinfo=timezone.utc))
 `,
 	"media/a.txt": "a file",
 
@@ -215,11 +217,24 @@ func newDjangoSite(t testing.TB, env ...string) *djangoSite {
 	return s
 }
 
+// filledSite is the database of a site that needs no other, so that it is made only once.
+var filledSite []byte
+
 func (s *djangoSite) fill() *djangoSite {
 	s.t.Helper()
+	file, usual := filepath.Join(s.dir, "db.sqlite3"), len(s.env) == 1
+	if usual && filledSite != nil {
+		if err := os.WriteFile(file, filledSite, 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+		return s
+	}
 	s.manage("migrate", "-v0") // what comes next refers to that
 	s.manage("migrate", "--run-syncdb", "-v0")
-	s.manage("shell", "-c", djangoFiles["fill.py"])
+	s.run(djangoFiles["fill.py"])
+	if usual {
+		filledSite, _ = os.ReadFile(file)
+	}
 	return s
 }
 
