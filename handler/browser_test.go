@@ -134,7 +134,13 @@ func (b *tab) fits() {
 // signedIn is a site whose every request comes from one user, below a prefix.
 func signedIn(t *testing.T, s *backup.Service, user, prefix string) *httptest.Server {
 	t.Helper()
-	h, _, err := provision(t, s, `{"admins": ["anna"], "operators": ["otto"], "viewers": ["vera"]}`)
+	return signedInTo(t, s, user, prefix, "")
+}
+
+// signedInTo is signedIn with more of a configuration.
+func signedInTo(t *testing.T, s *backup.Service, user, prefix, extra string) *httptest.Server {
+	t.Helper()
+	h, _, err := provision(t, s, `{"admins": ["anna"], "operators": ["otto"], "viewers": ["vera"]`+extra+`}`)
 	if err != nil {
 		t.Fatal(err)
 	}

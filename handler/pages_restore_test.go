@@ -19,7 +19,7 @@ import (
 )
 
 // sqliteJob is a Service whose job "shop" dumps a live SQLite database and a folder, and where they are.
-func sqliteJob(t *testing.T) (env *backuptest.Env, database, folder string) {
+func sqliteJob(t *testing.T, change ...func(*backup.Config)) (env *backuptest.Env, database, folder string) {
 	t.Helper()
 	dir := t.TempDir()
 	database, folder = filepath.Join(dir, "shop.sqlite3"), filepath.Join(dir, "media")
@@ -33,10 +33,10 @@ func sqliteJob(t *testing.T) (env *backuptest.Env, database, folder string) {
 	if err := errors.Join(db.Provision(caddy.Context{}), media.Provision(caddy.Context{})); err != nil {
 		t.Fatal(err)
 	}
-	env = backuptest.New(t, func(c *backup.Config) {
+	env = backuptest.New(t, append([]func(*backup.Config){func(c *backup.Config) {
 		c.PublicURL = "https://backups.example.com"
 		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "sqlite", Source: db}, {Name: "media", Kind: "files", Source: media}}
-	})
+	}}, change...)...)
 	return env, database, folder
 }
 

@@ -92,7 +92,7 @@ func TestUploadForms(t *testing.T) {
 	}{
 		"not confirmed":   {dumpFile(t, "milk"), []string{"way", "over"}, "give its name"},
 		"wrong confirmed": {dumpFile(t, "milk"), []string{"way", "over", "confirm", evil}, "does not confirm"},
-		"too large":       {make([]byte, 1_100_000), []string{"way", "over", "confirm", database}, "allow_upload lets 977 KiB through"},
+		"far too large":   {make([]byte, 1_100_000), []string{"way", "over", "confirm", database}, "allow_upload lets 977 KiB through"},
 	} {
 		a := sendFile(t, "anna", page+"/upload", c.file, c.pairs...)
 		if a.status < 400 || a.status >= 500 {
@@ -122,11 +122,29 @@ func TestUploadForms(t *testing.T) {
 		}
 		unescaped(t, name, get(t, "anna", server.URL+"/runs/"+run.ID).body)
 	}
+	body, media := uploadBody(append(bytes.Clone(good), make([]byte, 2_000_000)...), "way", "over", "confirm", database)
+	req, err := http.NewRequest("POST", page+"/upload", io.MultiReader(strings.NewReader(body))) // of a length that is not told
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", media)
+	req.Header.Set(userHeader, "anna")
+	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
+		resp.Body.Close()
+	}
+	runs, err := env.Runs(t.Context(), backup.RunFilter{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := env.Wait(t, runs[0].ID); !strings.Contains(run.Error, "allow_upload lets 977 KiB through") || goods(t, database) != "tea coffee" {
+		t.Errorf("too large: %+v", run)
+	}
+
 	run := uploaded(t, env, sendFile(t, "anna", page+"/upload", zipped(good), "way", "over", "confirm", database))
 	if got := goods(t, database); run.State != backup.StateOK || got != "milk" || run.Undo == "" {
 		t.Errorf("%+v: %q", run, got)
 	}
-	body := get(t, "anna", server.URL+"/runs/"+run.ID).body
+	body = get(t, "anna", server.URL+"/runs/"+run.ID).body
 	needs(t, "its run", body, "What was replaced", "/undo")
 	unescaped(t, "its run", body)
 	run = uploaded(t, env, sendFile(t, "anna", page+"/upload", dumpFile(t, "rice"), "way", "beside"))
