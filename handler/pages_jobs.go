@@ -182,6 +182,7 @@ func (p *pages) showRun(c *call, status int, run backup.Run, problem string) err
 	if view.Replaces != nil {
 		view.Replaces.MayUpload = p.api.UploadLimit > 0
 		view.Replaces.complete(c.service.Job(c.r.Context(), run.Job))
+		p.date(c, view.Replaces)
 	}
 	return p.render(c, status, "run.html", Frame{Title: title(run), Refresh: !run.State.Done(), Content: view})
 }

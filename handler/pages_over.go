@@ -20,6 +20,7 @@ type overView struct {
 	Pattern       string   // what the browser lets pass as the name
 	Warnings      []string // of the run's log
 	SafetyAddress string   // of the safety snapshot
+	From          tagged   // the snapshot that a look is about; empty when it cannot be had
 	MayUpload     bool     // the site takes dump files
 	Problem       string   // why the form did not do what it was asked for
 }
@@ -44,6 +45,19 @@ func (v *overView) Upload() bool { return v.DryRun && v.Snapshot == "" }
 func (v *overView) complete(job backup.JobStatus, err error) {
 	if v.Safety != "" && err == nil {
 		v.SafetyAddress = snapshotAddress(job.Repository, v.Safety)
+	}
+}
+
+// date adds the snapshot that is asked about, whose time people decide by. A storage that does not answer keeps nobody from
+// going on: the restore itself will look.
+func (p *pages) date(c *call, v *overView) {
+	if !v.Possible() || v.Upload() {
+		return
+	}
+	ctx, cancel := patient(c)
+	defer cancel()
+	if s, err := c.service.Snapshot(ctx, v.Repository, v.Snapshot, ""); err == nil {
+		v.From = tagged{s}
 	}
 }
 

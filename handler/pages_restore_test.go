@@ -120,9 +120,19 @@ func TestRestoreForms(t *testing.T) {
 	}
 	needs(t, "its run", get(t, "vera", server.URL+"/runs/"+run.ID).body, "Into <code>"+filepath.Join(root, "new"))
 
-	look := sent(t, env, at, "path", "/", "way", "over")
+	picture := filepath.Join(folder, "2026", evil[:4]+"b.jpg")
+	if err := os.WriteFile(picture, []byte("another"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	look := sent(t, env, at, "path", "/shop/media/2026/"+evil[:4]+"b.jpg", "way", "over")
+	one := sent(t, env, server.URL+"/runs/"+look.ID+"/restore", "confirm", look.Confirm)
+	if got, _ := os.ReadFile(picture); string(got) != "a picture" || goods(t, database) != "" || look.Confirm != picture {
+		t.Errorf("one file: %+v: %q", one, got)
+	}
+	look = sent(t, env, at, "path", "/", "way", "over")
 	page := server.URL + "/runs/" + look.ID
-	needs(t, "the look", get(t, "anna", page).body, "Before a restore of shop", database, folder, "type <code>shop</code>", "safety snapshot", "nothing changed")
+	needs(t, "the look", get(t, "anna", page).body, "Before a restore of shop", database, folder, "type <code>shop</code>", "safety snapshot", "nothing changed",
+		"By the snapshot of")
 	needs(t, "the look of others", get(t, "otto", page).body, "!<form", database)
 	for _, confirm := range []string{"", "blog", evil} {
 		a := send(t, "anna", page+"/restore", "confirm", confirm)

@@ -104,10 +104,30 @@ func (a *API) receive(c *call, q backup.FileRestore, file *multipart.Part) (run 
 	}
 	_, err = io.CopyBuffer(ours, onlyReader{file}, make([]byte, 256<<10))
 	_ = ours.CloseWithError(a.fault(err))
-	if errors.Is(err, io.ErrClosedPipe) { // the run ended before the file did: a browser shows its page only when all is sent
-		_, _ = io.Copy(io.Discard, file)
+	if errors.Is(err, io.ErrClosedPipe) { // the run ended before the file did
+		a.drain(c, file)
 	}
 	return run, nil
+}
+
+// drained is for how long the rest of an upload is read that nobody wants any more.
+const drained = 5 * time.Minute
+
+// drain reads the rest of an upload: browsers show an answer only when they have sent all. A server that is told to stop does
+// not wait for that.
+func (a *API) drain(c *call, file io.Reader) {
+	control := http.NewResponseController(c.w)
+	_ = control.SetReadDeadline(time.Now().Add(drained)) // where there is none, the client's own patience ends it
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-a.Stopping:
+			_ = control.SetReadDeadline(time.Now())
+		case <-done:
+		}
+	}()
+	_, _ = io.Copy(io.Discard, file)
 }
 
 // onlyReader hides that a part could write itself, which would be in pieces of its own choosing.
