@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -122,7 +123,7 @@ func (c *Caddy) place() string {
 	if f, ok := c.storage.(*certmagic.FileStorage); ok {
 		return f.Path
 	}
-	return fmt.Sprintf("%T", c.storage)
+	return strings.TrimPrefix(fmt.Sprintf("%T", c.storage), "*")
 }
 
 // hidden are the paths of ours that lie below the storage's folder, if it is one, as keys.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/fsnode"
@@ -25,20 +24,15 @@ func (c *Caddy) RestoreFolder(ctx context.Context, p backup.Part, r *repo.Reposi
 	if _, err := os.Lstat(place); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(conflict, err)
 	}
-	nodes, err := r.LoadTree(ctx, *folder.Subtree)
+	node, err := storageIn(ctx, r, folder, p.Name)
 	if err != nil {
 		return err
-	}
-	i := slices.IndexFunc(nodes, func(n repo.Node) bool { return n.Name == storageFolder && n.Type == "dir" })
-	if i < 0 {
-		return fmt.Errorf("%w: %s holds no folder %s: it is no backup of Caddy's storage", backup.ErrInvalid, p.Name, storageFolder)
 	}
 	parent, err := os.OpenRoot(filepath.Dir(place))
 	if err != nil {
 		return fmt.Errorf("restoring to %s as user %s: %w", place, userName(), err)
 	}
 	defer parent.Close()
-	node := nodes[i]
 	node.Name = fmt.Sprintf(".%s.restore-%d", filepath.Base(place), os.Getpid())
 	if _, err := fsnode.Restore(ctx, r, node, parent, fsnode.RestoreOptions{Log: t.Log}); err != nil {
 		return errors.Join(err, parent.RemoveAll(node.Name))

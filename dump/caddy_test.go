@@ -231,7 +231,7 @@ func TestCaddyStorageOfKeys(t *testing.T) {
 	s := &flatStorage{values: map[string]string{"a/b/c.key": "1", "a/b/c.crt": "2", "a/d": "3", "e": "", "1234567": "4", "locks/x": "5"}}
 	files, facts, _, _ := saveCaddy(t, &Caddy{storage: s})
 	want := []string{"storage/1234567", "storage/a/b/c.crt", "storage/a/b/c.key", "storage/a/d", "storage/e"}
-	if got := paths(files); !slices.Equal(got, want) || facts.Source != "storage *dump.flatStorage and the configuration" {
+	if got := paths(files); !slices.Equal(got, want) || facts.Source != "storage dump.flatStorage and the configuration" {
 		t.Errorf("saved: %q, %+v", got, facts)
 	}
 }

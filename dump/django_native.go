@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
-	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // nativeSource is what every database's own source can do.
@@ -120,55 +118,8 @@ func (db djangoDatabase) mysql() (string, error) {
 	return u.String(), err
 }
 
-// mediaOf is the source of MEDIA_ROOT.
-func (d *Django) mediaOf(p djangoProject) (*Files, error) {
-	if p.Media == "" {
-		return nil, fmt.Errorf("media: %s has no MEDIA_ROOT", d.Manage)
-	}
-	folder := p.Media
-	if !filepath.IsAbs(folder) {
-		folder = filepath.Join(filepath.Dir(d.Manage), folder)
-	}
-	if _, err := os.Stat(folder); err != nil {
-		return nil, fmt.Errorf("media: %w", err)
-	}
-	files := &Files{Folder: folder, folder: filepath.Clean(folder)}
-	files.SkipPaths(d.skip.get())
-	return files, nil
-}
-
-// SkipPaths leaves out these absolute paths of MEDIA_ROOT; see Files.
-func (d *Django) SkipPaths(paths []string) { d.skip.set(paths) }
-
-// DumpFolder saves MEDIA_ROOT.
-func (d *Django) DumpFolder(ctx context.Context, p backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
-	project, err := d.project(ctx, t)
-	if err != nil {
-		return backup.Facts{}, err
-	}
-	media, err := d.mediaOf(project)
-	if err != nil {
-		return backup.Facts{}, err
-	}
-	return media.DumpFolder(ctx, p, dir, t)
-}
-
-// Root gives the metadata of MEDIA_ROOT.
-func (d *Django) Root(p backup.Part) (repo.Node, error) {
-	project, err := d.project(context.Background(), nil)
-	if err != nil {
-		return repo.Node{}, err
-	}
-	media, err := d.mediaOf(project)
-	if err != nil {
-		return repo.Node{}, err
-	}
-	return media.Root(p)
-}
-
 var (
-	_ backup.FolderSource = (*Django)(nil)
-	_ nativeSource        = (*SQLite)(nil)
-	_ nativeSource        = (*Postgres)(nil)
-	_ nativeSource        = (*MySQL)(nil)
+	_ nativeSource = (*SQLite)(nil)
+	_ nativeSource = (*Postgres)(nil)
+	_ nativeSource = (*MySQL)(nil)
 )

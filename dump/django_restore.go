@@ -11,11 +11,20 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// Live is the path of manage.py, whatever database it leads to: that is not known without running it.
-func (d *Django) Live(backup.Stored) string { return d.Manage }
+// Live is the path of manage.py, whatever database it leads to: that is not known without running it. Behind MEDIA_ROOT, which is not
+// known either, stands what is meant in it.
+func (d *Django) Live(s backup.Stored) string {
+	if s.Folder {
+		return strings.TrimSuffix(d.Manage+":MEDIA_ROOT/"+s.Sub, "/")
+	}
+	return d.Manage
+}
 
 // Ready asks the project and its database, or the database's own source.
 func (d *Django) Ready(ctx context.Context, s backup.Stored, o backup.Over, t *backup.Task) error {
+	if s.Folder {
+		return d.readyMedia(ctx, s, o, t)
+	}
 	if d.native() {
 		source, err := d.inner(ctx, t)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
+	"github.com/caddy-backup/caddy-backup/repo"
 )
 
 // A Django project with an app of its own, users, and files that people sent.
@@ -403,6 +404,7 @@ func testDjangoNative(t *testing.T, s *djangoSite) {
 	if err != nil || root.Name != "media" {
 		t.Errorf("%+v, %v", root, err)
 	}
+	testDjangoMedia(t, s, d, parts[1])
 	if _, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), backup.Scratch{Dir: t.TempDir()}, dumptest.Task(t)); err != nil {
 		t.Error(err)
 	}
@@ -410,6 +412,63 @@ func testDjangoNative(t *testing.T, s *djangoSite) {
 		if diagnosis.Level == backup.LevelError {
 			t.Error(diagnosis.Text)
 		}
+	}
+}
+
+// testDjangoMedia restores MEDIA_ROOT over the live one, whole and in part, also when it is gone.
+func testDjangoMedia(t *testing.T, s *djangoSite, d *Django, p backup.Part) {
+	media := filepath.Join(s.dir, "media")
+	was := readTree(t, media)
+	r, tree, err := inSnapshot(t, func(top *repo.Dir) error {
+		root, err := d.Root(p)
+		if err != nil {
+			return err
+		}
+		root.Name = p.Name
+		dir, err := top.Mkdir(root)
+		if err == nil {
+			_, err = d.DumpFolder(t.Context(), p, dir, dumptest.Task(t))
+			dir.Finish()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := func(sub string) error {
+		stored := backup.Stored{Part: p, Sub: sub}
+		node, err := r.Lookup(t.Context(), tree, strings.TrimSuffix(p.Name+"/"+sub, "/"))
+		if err != nil {
+			return err
+		}
+		if live, want := d.Live(stored), strings.TrimSuffix(d.Manage+":MEDIA_ROOT/"+sub, "/"); live != want {
+			t.Errorf("live is %q, want %q", live, want)
+		}
+		if err := d.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err != nil {
+			return err
+		}
+		return d.OverwriteFolder(t.Context(), stored, r, node, backup.Over{}, dumptest.Task(t))
+	}
+	writeTree(t, media, map[string]string{"a.txt": "changed", "new.txt": "new"})
+	if err := over("a.txt"); err != nil {
+		t.Error(err)
+	}
+	if got := readTree(t, media); got["a.txt"] != was["a.txt"] || got["new.txt"] != "new" {
+		t.Errorf("%v", got)
+	}
+	for range 2 {
+		if err := over(""); err != nil {
+			t.Error(err)
+		}
+		if got := readTree(t, media); !maps.Equal(got, was) {
+			t.Errorf("%v, want %v", got, was)
+		}
+		if err := os.RemoveAll(media); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := over(""); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 		overwriteFromInput(path)
 	case "overwriteFolder":
 		overwriteFolder(path)
+	case "overwriteCaddy":
+		overwriteCaddy(path)
 	case "idle":
 		idle(path)
 	case "dump":
