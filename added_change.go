@@ -26,6 +26,9 @@ func (a *App) AddJob(ctx context.Context, by string, q handler.JobAddition) (x h
 	if setting.Job, err = json.Marshal(j); err != nil {
 		return x, err
 	}
+	if err := a.refresh(ctx); err != nil { // what another process added counts, too
+		return x, err
+	}
 	if err := a.nameIsFree(ctx, setting.Name, q.Replace); err != nil {
 		return x, err
 	}
@@ -125,6 +128,9 @@ func (a *App) brokenness(name string) error {
 
 // RemoveJob implements handler.JobKeeper.
 func (a *App) RemoveJob(ctx context.Context, by, name string) (x handler.JobChange, err error) {
+	if err := a.refresh(ctx); err != nil { // another process may have added it just now
+		return x, err
+	}
 	s, err := a.setting(ctx, name)
 	if err != nil {
 		return x, err

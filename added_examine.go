@@ -20,6 +20,10 @@ type (
 	overlapper interface {
 		Overlaps(other backup.Source) string
 	}
+	// keepsSecret names the setting that holds a secret as it is, and not as a placeholder; "" when none does.
+	keepsSecret interface {
+		LiteralSecret() string
+	}
 )
 
 // examine loads a job as it is about to be stored, and asks its sources. What would make a run fail today is a note: a server may
@@ -45,6 +49,10 @@ func (a *App) examine(ctx context.Context, s backup.JobSetting, q handler.JobAdd
 		}
 		if twice != "" {
 			notes = append(notes, twice)
+		}
+		if secret, ok := source.Source.(keepsSecret); ok && secret.LiteralSecret() != "" {
+			notes = append(notes, fmt.Sprintf("source %s: %s holds a secret, which is kept in Caddy's storage as it is; a placeholder such as "+
+				"{env.NAME} or {file./path} would keep it out", source.Name, secret.LiteralSecret()))
 		}
 		for _, d := range a.service.ExamineSource(ctx, source) {
 			if d.Level == backup.LevelWarning || d.Level == backup.LevelError {

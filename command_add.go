@@ -176,7 +176,7 @@ func literalSecrets(j *Job) (settings []string) {
 		if err != nil {
 			continue
 		}
-		guest, ok := info.New().(interface{ LiteralSecret() string })
+		guest, ok := info.New().(keepsSecret)
 		if ok && json.Unmarshal(s.SourceRaw, guest) == nil && guest.LiteralSecret() != "" {
 			settings = append(settings, guest.LiteralSecret())
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path"
 	"slices"
@@ -27,7 +28,7 @@ type JobSetting struct {
 	AddedJob
 	Job json.RawMessage `json:"job"` // as the front writes and reads it: with placeholders, not with what they stand for
 
-	Damaged error `json:"-"` // why the file cannot be understood; then there is only the name
+	Damaged error `json:"-"` // why the file cannot be read or understood; then there is only the name
 }
 
 // JobSettings keeps JobSettings in the Store.
@@ -60,13 +61,15 @@ func (x JobSettings) List(ctx context.Context) (list []JobSetting, err error) {
 			continue
 		}
 		data, err := x.store.Load(ctx, key)
-		if isMissing(err) { // removed just now
-			continue
-		}
-		if err != nil {
+		switch {
+		case isMissing(err): // removed just now
+		case errors.Is(err, fs.ErrPermission): // written by somebody else, with --standalone: only this one is lost
+			list = append(list, JobSetting{Name: name, Damaged: fmt.Errorf("%s in Caddy's storage: %w; give it to the user that Caddy runs as", key, err)})
+		case err != nil:
 			return nil, fmt.Errorf("reading %s: %w", key, err)
+		default:
+			list = append(list, parseJobSetting(name, key, data))
 		}
-		list = append(list, parseJobSetting(name, key, data))
 	}
 	slices.SortFunc(list, func(a, b JobSetting) int {
 		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Name, b.Name))

@@ -1,7 +1,9 @@
 package backup_test
 
 import (
+	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +76,32 @@ func TestJobSettingsNotReadable(t *testing.T) {
 		if !errors.Is(err, away) {
 			t.Error(list, err)
 		}
+	}
+}
+
+type memory = backuptest.Store
+
+// denying lets nobody read what is not the user's.
+type denying struct{ memory }
+
+func (s *denying) Load(ctx context.Context, key string) ([]byte, error) {
+	if strings.Contains(key, "theirs") {
+		return nil, &fs.PathError{Op: "open", Path: key, Err: fs.ErrPermission}
+	}
+	return s.memory.Load(ctx, key)
+}
+
+// One file that belongs to another user spoils nothing but itself.
+func TestJobSettingsDenied(t *testing.T) {
+	x := backup.Config{Store: new(denying), Host: "shop"}.JobSettings()
+	for _, name := range []string{"theirs", "ours"} {
+		if err := x.Put(t.Context(), backup.JobSetting{Name: name, Job: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := x.List(t.Context())
+	if err != nil || len(list) != 2 || list[0].Damaged != nil || !errors.Is(list[1].Damaged, fs.ErrPermission) {
+		t.Errorf("%+v, %v", list, err)
 	}
 }
 

@@ -1,0 +1,83 @@
+package caddybackup
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+)
+
+// TestRefresh: what another process adds, changes and removes is in force after the next look, and what did not change is not
+// touched by it.
+func TestRefresh(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	persist := false
+	err := caddy.Run(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, filepath.Join(dir, "store"))),
+		AppsRaw:    caddy.ModuleMap{"backup": json.RawMessage(`{"by_hand":true,"jobs":[{"name":"fixed","sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]}]}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	app, ctx := activeApp(), t.Context()
+	other := app.config.JobSettings()
+	put := func(name, arg string) {
+		t.Helper()
+		s := backup.JobSetting{Name: name, Job: fmt.Appendf(nil, `{"name":%q,"sources":[{"name":"out","source":{"engine":"command","command":["echo",%q]}}]}`, name, arg)}
+		s.Created = time.Now()
+		s.Modified = s.Created
+		if err := other.Put(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(want ...string) {
+		t.Helper()
+		if err := app.refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		jobs, err := app.Service().Jobs(ctx)
+		var names []string
+		for _, j := range jobs {
+			names = append(names, j.Name)
+		}
+		if err != nil || !slices.Equal(names, want) || !app.hasJob(want[len(want)-1]) {
+			t.Fatalf("jobs %v, %v; want %v", names, err, want)
+		}
+	}
+	look("fixed")
+	put("a", "1")
+	put("b", "1")
+	look("fixed", "a", "b")
+	before := slices.Clone(app.now.added)
+	look("fixed", "a", "b")
+	put("b", "2")
+	look("fixed", "a", "b")
+	if after := app.now.added; after[0] != before[0] || after[1] == before[1] {
+		t.Error("the one that did not change was loaded again, or the one that did was not")
+	}
+	if err := other.Delete(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	look("fixed", "b")
+	if x, err := app.RemoveJob(ctx, "anna", "b"); err != nil || x.Job.Name != "b" {
+		t.Errorf("%+v, %v", x, err)
+	}
+	look("fixed")
+	put("c", "1")
+	if x, err := app.RemoveJob(ctx, "anna", "c"); err != nil || x.Job.Name != "c" { // before any look
+		t.Errorf("%+v, %v", x, err)
+	}
+}
