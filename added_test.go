@@ -81,3 +81,28 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
+
+func TestHideSecrets(t *testing.T) {
+	j, err := decodeJob([]byte(`{"name":"shop","sources":[
+		{"name":"a","source":{"engine":"postgres","dsn":"postgres://u:pw@h/d","tables":["t"]}},
+		{"name":"b","source":{"engine":"postgres","dsn":"{env.DSN}"}},
+		{"name":"c","source":{"engine":"command","command":["x","--password=pw"],"env":{"A":"pw","B":"{env.B}","C":"pw{env.C}"}}},
+		{"name":"d","source":{"engine":"unknown","token":"pw"}},
+		{"name":"e","source":{"engine":"sqlite","path":"/db"}}],
+		"before":[{"command":["x","--token=pw"],"env":{"A":"pw"}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hideSecrets(j)
+	got, _ := json.Marshal(j)
+	const want = `{"name":"shop","sources":[` +
+		`{"name":"a","source":{"dsn":"(withheld)","engine":"postgres","tables":["t"]}},` +
+		`{"name":"b","source":{"dsn":"{env.DSN}","engine":"postgres"}},` +
+		`{"name":"c","source":{"command":"(withheld)","engine":"command","env":{"A":"(withheld)","B":"{env.B}","C":"(withheld)"}}},` +
+		`{"name":"d","source":{"engine":"unknown"}},` +
+		`{"name":"e","source":{"engine":"sqlite","path":"/db"}}],` +
+		`"before":[{"command":["x","(withheld)"],"env":{"A":"(withheld)"}}]}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

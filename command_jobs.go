@@ -2,6 +2,7 @@ package caddybackup
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -11,12 +12,16 @@ import (
 )
 
 func jobsCommand() *cobra.Command {
-	return &cobra.Command{
+	var added bool
+	cmd := &cobra.Command{
 		Use:   "jobs [job]",
 		Short: "Lists jobs and schedules, with the last and the next run",
 		Long:  "Lists jobs and schedules, with the last and the next run. The next run is known to the server only: with --standalone nothing runs by itself.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
+			if added {
+				return s.printSettings(ctx, args)
+			}
 			jobs, err := s.jobs(ctx, args)
 			if err != nil {
 				return err
@@ -37,6 +42,20 @@ func jobsCommand() *cobra.Command {
 			return s.printPlanned(repositories)
 		}),
 	}
+	cmd.Flags().BoolVar(&added, "added", false, "Print the settings with which the job was added at run time, as JSON")
+	return cmd
+}
+
+// printSettings prints how a job was added; what may be a secret is not told.
+func (s *session) printSettings(ctx context.Context, jobs []string) error {
+	if len(jobs) == 0 {
+		return errors.New("--added is for one job: name it")
+	}
+	x, err := s.AddedJob(ctx, jobs[0])
+	if err != nil {
+		return err
+	}
+	return s.printJSON(x)
 }
 
 // jobs are the one that is named, or all.

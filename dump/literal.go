@@ -40,6 +40,15 @@ func (v *Invocation) LiteralSecret() string {
 // LiteralSecret looks at the environment.
 func (d *Django) LiteralSecret() string { return literalEnv(d.Env) }
 
+// LiteralSecret is empty: there is no place for one.
+func (s *SQLite) LiteralSecret() string { return "" }
+
+// LiteralSecret is empty: there is no place for one.
+func (f *Files) LiteralSecret() string { return "" }
+
+// LiteralSecret is empty: there is no place for one.
+func (c *Caddy) LiteralSecret() string { return "" }
+
 func literalEnv(env map[string]string) string {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		if value := placeholder.ReplaceAllString(env[name], ""); value != "" && secretName.MatchString(name) || urlWithPassword(value) {

@@ -31,6 +31,10 @@ func (k *keeper) RemoveJob(_ context.Context, by, job string) (JobChange, error)
 	return JobChange{}, fmt.Errorf("%w: no job", backup.ErrNotFound)
 }
 
+func (k *keeper) AddedJob(_ context.Context, job string) (AddedJob, error) {
+	return AddedJob{Name: job, AddedJob: *added, Job: json.RawMessage(`{"name":"shop"}`)}, nil
+}
+
 // TestClientAddsJobs adds and removes by the client, where that can be done, and nowhere else.
 func TestClientAddsJobs(t *testing.T) {
 	env, k := newEnv(t), new(keeper)
@@ -49,6 +53,10 @@ func TestClientAddsJobs(t *testing.T) {
 	if _, err := c.RemoveJob(t.Context(), evilJob); !isError(err, backup.ErrNotFound, "no job") {
 		t.Error(err)
 	}
+	shown, err := c.AddedJob(t.Context(), "shop")
+	if err != nil || shown.Name != "shop" || shown.By != "anna" || shown.Created.Location() != time.UTC || string(shown.Job) != `{"name":"shop"}` {
+		t.Errorf("%+v, %v", shown, err)
+	}
 	want := []string{`command line adds {"name":"shop"}, false true false`, `command line adds "taken", false false false`, "command line removes " + evilJob}
 	if fmt.Sprint(k.asked) != fmt.Sprint(want) {
 		t.Errorf("asked: %q", k.asked)
@@ -59,6 +67,9 @@ func TestClientAddsJobs(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := c.RemoveJob(t.Context(), "shop"); !isError(err, ErrForbidden, "command line only") {
+		t.Error(err)
+	}
+	if _, err := c.AddedJob(t.Context(), "shop"); !isError(err, ErrForbidden, "command line only") {
 		t.Error(err)
 	}
 	if len(k.asked) != len(want) {

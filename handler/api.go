@@ -37,6 +37,7 @@ func (a *API) routes() []route {
 		{post, "/jobs", Root, a.addJob},
 		{get, "/jobs/{job}", Viewer, a.job},
 		{post, "/jobs/{job}/remove", Root, a.removeJob},
+		{get, "/jobs/{job}/added", Root, a.addedJob},
 		{post, "/jobs/{job}/run", Operator, a.backup},
 		{post, "/jobs/{job}/import", Root, a.importFiles},
 		{post, "/jobs/{job}/drill", Admin, a.drill},

@@ -16,6 +16,15 @@ type JobKeeper interface {
 	AddJob(ctx context.Context, by string, q JobAddition) (JobChange, error)
 	// RemoveJob takes out a job that was added so; its snapshots stay. ErrNotFound; ErrInvalid for one of the configuration.
 	RemoveJob(ctx context.Context, by, job string) (JobChange, error)
+	// AddedJob is a job as it was added, without what may be a secret. Errors are as those of RemoveJob.
+	AddedJob(ctx context.Context, job string) (AddedJob, error)
+}
+
+// AddedJob is a job as it was added at run time.
+type AddedJob struct {
+	Name string `json:"name"`
+	backup.AddedJob
+	Job json.RawMessage `json:"job"` // as in the configuration of the app; what may be a secret is withheld
 }
 
 // JobAddition asks for a job to be added.
@@ -71,9 +80,25 @@ func (a *API) removeJob(c *call) error {
 	return c.answer(presentChange(x), err)
 }
 
+func (a *API) addedJob(c *call) error {
+	k, err := a.keeper()
+	if err != nil {
+		return err
+	}
+	x, err := k.AddedJob(c.r.Context(), c.r.PathValue("job"))
+	toUTC(&x.Created, &x.Modified)
+	return c.answer(x, err)
+}
+
 // AddJob adds a job at run time.
 func (c *Client) AddJob(ctx context.Context, q JobAddition) (out JobChange, err error) {
 	err = c.post(ctx, "jobs", q, &out)
+	return out, err
+}
+
+// AddedJob is a job as it was added at run time, without what may be a secret.
+func (c *Client) AddedJob(ctx context.Context, job string) (out AddedJob, err error) {
+	err = c.get(ctx, join("jobs", job, "added"), nil, &out)
 	return out, err
 }
 

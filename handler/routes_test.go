@@ -17,6 +17,7 @@ var (
 		"POST /jobs":                          Root,
 		"GET /jobs/{job}":                     Viewer,
 		"POST /jobs/{job}/remove":             Root,
+		"GET /jobs/{job}/added":               Root,
 		"POST /jobs/{job}/run":                Operator,
 		"POST /jobs/{job}/import":             Root,
 		"POST /jobs/{job}/drill":              Admin,
