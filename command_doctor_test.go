@@ -32,7 +32,7 @@ WARNING  repository default  opens at /srv/backups
 
 nothing would fail tonight; 1 warning
 `},
-		{"a terminal", screen{width: 50, colour: true}, "\x1b[32mok     \x1b[0m  server              clock 2026-11-22T02:32…\n" +
+		{"a terminal", screen{width: 50, colour: true}, "\x1b[32mok     \x1b[0m  server              clock 2026-11-22T02:…\n" +
 			"\x1b[33mWARNING\x1b[0m  repository default  opens at /srv/backups\n" +
 			"         \x1b[33mWARNING\x1b[0m: \"lies on the same disk as source db of job shop: \\x1b[2Jand a long text that no terminal cuts\"\n" +
 			"         \x1b[36mnote\x1b[0m: it was never checked\n\nnothing would fail tonight; 1 warning\n"},
