@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-backup/caddy-backup/backup"
-	"github.com/caddy-backup/caddy-backup/dump"
 	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
@@ -139,68 +137,6 @@ func defaultFolder(dataDir, name string) string {
 	return filepath.Join(dataDir, "repository-"+name)
 }
 
-func (a *App) configureJobs(ctx caddy.Context) error {
-	for i, j := range a.Jobs {
-		if j == nil {
-			return fmt.Errorf("job %d is null", i)
-		}
-		job, err := a.configureJob(ctx, j)
-		if err != nil {
-			return fmt.Errorf("job %s: %w", j.Name, err)
-		}
-		a.config.Jobs = append(a.config.Jobs, job)
-	}
-	a.leaveOut(a.config.Jobs)
-	return nil
-}
-
-func (a *App) configureJob(ctx caddy.Context, j *Job) (job backup.Job, err error) {
-	job = backup.Job{
-		Name: j.Name, To: a.repositoryOf(j), Timeout: time.Duration(j.Timeout), Off: j.Disabled, Retention: j.Retention, ShrinkLimit: j.ShrinkLimit,
-		DownloadFormat: j.DownloadFormat,
-		Schedule:       j.Schedule, Zone: a.config.Zone, Jitter: time.Duration(j.Jitter), Stall: time.Duration(j.StallTimeout), OverdueAfter: time.Duration(j.OverdueAfter), Drill: j.Drill, Notify: j.Notify,
-	}
-	if job.MailTo, err = setting.ResolveAll("mail_to", j.MailTo); err != nil {
-		return job, err
-	}
-	if job.Before, err = configureHooks("before", j.Before); err != nil {
-		return job, err
-	}
-	if job.After, err = configureHooks("after", j.After); err != nil {
-		return job, err
-	}
-	if j.Timezone != "" {
-		if job.Zone, err = loadZone(j.Timezone); err != nil {
-			return job, err
-		}
-	}
-	for k, s := range j.Sources {
-		if s == nil {
-			return job, fmt.Errorf("source %d is null", k)
-		}
-		source, err := s.configure(ctx)
-		if err != nil {
-			return job, fmt.Errorf("source %s: %w", s.Name, err)
-		}
-		job.Sources = append(job.Sources, source)
-	}
-	return job, nil
-}
-
-// configureHooks prepares the programs of a job that come before or after its dumps.
-func configureHooks(when string, hooks []*dump.Hook) (list []backup.Hook, err error) {
-	for i, h := range hooks {
-		if h == nil {
-			return nil, fmt.Errorf("%s: program %d is null", when, i)
-		}
-		if err := h.Configure(); err != nil {
-			return nil, fmt.Errorf("%s: %w", when, err)
-		}
-		list = append(list, h)
-	}
-	return list, nil
-}
-
 func (s *Source) configure(ctx caddy.Context) (backup.NamedSource, error) {
 	if err := needsKey(s.SourceRaw, "source", "engine"); err != nil {
 		return backup.NamedSource{}, err
@@ -215,81 +151,6 @@ func (s *Source) configure(ctx caddy.Context) (backup.NamedSource, error) {
 	}
 	kind := mod.(caddy.Module).CaddyModule().ID.Name()
 	return backup.NamedSource{Name: s.Name, Kind: kind, Source: source}, nil
-}
-
-// repositoryOf applies the default of `to`. A job whose repository remains open is Validate's to refuse.
-func (a *App) repositoryOf(j *Job) string {
-	if j.To == "" && len(a.config.Repositories) == 1 {
-		return a.config.Repositories[0].Name
-	}
-	if j.To == "" {
-		return defaultRepository
-	}
-	return j.To
-}
-
-// leaveOut has the sources of jobs that save folders leave out what is ours: repositories, for one within itself would grow
-// without end; generated passwords and password files, for one within its repository is lost with it; and databases that are
-// sources themselves, for a copy of one in use is worth nothing, and reading its files beside a dump in the same process
-// would take away the locks that the dump holds on them.
-func (a *App) leaveOut(jobs []backup.Job) {
-	paths := a.PrivatePaths()
-	for _, j := range jobs {
-		for _, s := range j.Sources {
-			if database, ok := s.Source.(interface{ OwnFiles() []string }); ok {
-				paths = append(paths, database.OwnFiles()...)
-			}
-		}
-	}
-	for _, j := range jobs {
-		for _, s := range j.Sources {
-			if folder, ok := s.Source.(interface{ SkipPaths(paths []string) }); ok {
-				folder.SkipPaths(paths)
-			}
-		}
-	}
-}
-
-// PrivatePaths lists folders and files of this machine that no handler may serve: repositories, and what opens them.
-func (a *App) PrivatePaths() []string {
-	paths := []string{a.config.DataDir}
-	for _, r := range a.config.Repositories {
-		if at := r.Storage.Location(); filepath.IsAbs(at) {
-			paths = append(paths, at)
-		}
-	}
-	for _, r := range a.Repositories {
-		if r != nil {
-			paths = append(paths, filesIn(r.Password)...)
-		}
-	}
-	return paths
-}
-
-// placeOf says where a text that may be a placeholder comes from.
-func placeOf(s string) string {
-	m := wholePlaceholder.FindStringSubmatch(s)
-	switch {
-	case m == nil:
-		return "the configuration"
-	case m[1] == "env":
-		return "the environment variable " + m[2]
-	}
-	return "the file " + strings.Join(filesIn(s), " ")
-}
-
-var wholePlaceholder = regexp.MustCompile(`^\{(env|file)\.([^}]+)\}$`)
-
-var filePlaceholder = regexp.MustCompile(`\{file\.([^}]+)\}`)
-
-// filesIn names the files that a text takes its content from.
-func filesIn(s string) (paths []string) {
-	for _, m := range filePlaceholder.FindAllStringSubmatch(s, -1) {
-		if p, err := filepath.Abs(m[1]); err == nil {
-			paths = append(paths, p)
-		}
-	}
-	return paths
 }
 
 // needsKey makes sure that a guest's name is there. Caddy's own error for a missing one shows the whole object,
