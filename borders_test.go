@@ -40,7 +40,7 @@ var forArchive = []string{"github.com/dsnet/compress/bzip2", "github.com/klauspo
 var borders = map[string]border{
 	"repo":   {theirs: forRepo, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
 	"fsnode": {ours: []string{"repo"}, theirs: forFiles, tests: []string{"storage", "storage/storagetest", "internal/realtest"}},
-	"backup": {ours: []string{"repo", "fsnode"}, theirs: forEngine, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "internal/realtest"}},
+	"backup": {ours: []string{"repo", "fsnode", "internal/near"}, theirs: forEngine, tests: []string{"backup/backuptest", "storage", "storage/storagetest", "internal/realtest"}},
 
 	"archive": {ours: []string{"repo"}, theirs: forArchive, tests: []string{"fsnode", "repo/repotest", "storage", "internal/realtest"}},
 
@@ -54,10 +54,11 @@ var borders = map[string]border{
 
 	"notify": {ours: []string{"archive", "backup", "internal/setting"}, theirs: anything, tests: []string{"backup/backuptest", "internal/realtest", "storage"}},
 
-	".":              {ours: []string{"backup", "dump", "handler", "notify", "repo", "storage", "internal/setting"}, theirs: anything, tests: []string{"internal/realtest"}},
+	".":              {ours: []string{"internal/near", "backup", "dump", "handler", "notify", "repo", "storage", "internal/setting"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"cmd/caddy":      {ours: []string{"."}, theirs: anything},
 	"caddyfile_test": {ours: []string{"."}, theirs: anything, exec: true, tests: []string{"backup", "handler", "repo", "storage", "dump", "internal/realtest"}},
 
+	"internal/near":       {theirs: nothing},
 	"internal/setting":    {theirs: anything},
 	"internal/realtest":   {theirs: nothing, exec: true},
 	"internal/gotest":     {theirs: nothing, exec: true},

@@ -71,6 +71,9 @@ func (r *Repository) unmarshalPrune(d *caddyfile.Dispenser) error {
 	}
 	if p.AfterForget = slices.Equal(when, []string{"after_forget"}); !p.AfterForget {
 		if err := parseSchedule(d, word, when, &p.Schedule); err != nil {
+			if len(when) == 1 {
+				return d.Errf("bad %s value '%s': write after_forget, or a schedule such as weekly sun 05:00", word, when[0])
+			}
 			return err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/near"
 )
 
 // home is where a word of the grammar belongs.
@@ -84,12 +86,26 @@ var homes = map[string][]home{
 	"settings":         {inSite},
 }
 
+// wordsOf lists the words that belong in a block.
+func wordsOf(here home) (words []string) {
+	for word, belongs := range homes {
+		if slices.Contains(belongs, here) {
+			words = append(words, word)
+		}
+	}
+	slices.Sort(words)
+	return words
+}
+
 // strangeWord is the error for a word that the block here does not serve.
 func strangeWord(d *caddyfile.Dispenser, here home) error {
 	word := d.Val()
 	belongs := homes[word]
 	switch {
 	case len(belongs) == 0:
+		if like := near.Word(word, wordsOf(here)); like != "" {
+			return d.Errf("unrecognized subdirective '%s'; did you mean %s?", word, like)
+		}
 		return d.Errf("unrecognized subdirective '%s'", word)
 	case slices.Contains(belongs, here):
 		return d.Errf("'%s' is not supported yet", word)

@@ -272,6 +272,7 @@ the others: pinned ones, those of other programs, and the last good one of a job
 		}),
 	}
 	flags := cmd.Flags()
+	flags.StringVarP(&q.Job, "job", "j", "", "Delete snapshots of this job only; it says in which repository they are")
 	flags.BoolVarP(&q.DryRun, "dry-run", "n", false, "Only list what would be deleted")
 	flags.BoolVar(&q.Confirm, "confirm", false, "Delete the last good snapshot of a job, too")
 	flags.BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)

@@ -11,7 +11,8 @@ import (
 // DeleteRequest asks for the deletion of single snapshots.
 type DeleteRequest struct {
 	Repository  string   `json:"repository"`
-	Snapshots   []string `json:"snapshots"` // IDs, stable IDs, or prefixes of either
+	Job         string   `json:"job,omitempty"` // delete snapshots of this job only; without a repository the job says which one
+	Snapshots   []string `json:"snapshots"`     // IDs, stable IDs, or prefixes of either
 	DryRun      bool     `json:"dry_run"`
 	AcceptFewer bool     `json:"accept_fewer"` // go on although others removed snapshots or keys since the last run
 	Confirm     bool     `json:"confirm"`      // delete the last good snapshot of a job, too
@@ -26,7 +27,7 @@ func (s *Service) Delete(ctx context.Context, by string, q DeleteRequest) (Run, 
 	if slices.Contains(q.Snapshots, "latest") {
 		return Run{}, fmt.Errorf("%w: snapshots are deleted by their IDs; latest may be another one by then", ErrInvalid)
 	}
-	c, v, err := s.vault(q.Repository)
+	c, v, err := s.vaultOfJob(q.Repository, q.Job)
 	if err != nil {
 		return Run{}, err
 	}
@@ -77,6 +78,9 @@ func (f forgetRun) choose(ctx context.Context, r *repo.Repository, all []repo.Sn
 		files := editions(all, s)
 		for i := 0; i < len(files) && err == nil; i++ {
 			err = mayGo(files[i])
+		}
+		if err == nil && q.Job != "" && jobOf(s) != q.Job {
+			err = fmt.Errorf("snapshot %s is of job %s, not of %s", s.ID.Short(), jobOf(s), q.Job)
 		}
 		if err != nil {
 			spare(name, err)

@@ -120,7 +120,7 @@ func (x *importRun) findPart(ctx context.Context) error {
 		}
 		names = append(names, p.Name)
 	}
-	return fmt.Errorf("%w: job %s has no part %q; %s", ErrInvalid, x.job.Name, x.request.Part, existing("parts", names))
+	return fmt.Errorf("%w: job %s has no part %q; %s", ErrInvalid, x.job.Name, x.request.Part, meant(x.request.Part, "parts", names))
 }
 
 // importFile is a file that is going to be imported.

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -164,7 +165,7 @@ func (s *setup) checkNotifiers() error {
 		for _, sub := range j.Notify {
 			for _, name := range sub.Notifiers {
 				if !names[name] {
-					return fmt.Errorf("%w: job %q: there is no notifier %q", ErrInvalid, j.Name, name)
+					return fmt.Errorf("%w: job %q: there is no notifier %q; %s", ErrInvalid, j.Name, name, meant(name, "notifiers", slices.Sorted(maps.Keys(names))))
 				}
 			}
 			for _, event := range sub.On {

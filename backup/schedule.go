@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/caddy-backup/caddy-backup/internal/near"
 )
 
 // Schedule says when something is to be done. The zero value is none. The times that it names, its slots, depend on nothing but
@@ -66,6 +68,9 @@ func parseEvery(words []string) (time.Duration, error) {
 	return every, nil
 }
 
+// scheduleWords begin a schedule that is not written as five fields.
+var scheduleWords = []string{"hourly", "daily", "weekly", "monthly", "every"}
+
 // fiveFields is the form of cron that has no seconds, no zone and no words for whole expressions.
 var fiveFields = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
 
@@ -75,6 +80,10 @@ func parseCalendar(words []string) (*cron.SpecSchedule, error) {
 		return nil, err
 	}
 	if len(fields) != 5 {
+		first, rest, _ := strings.Cut(strings.Join(words, " "), " ")
+		if like := near.Word(first, scheduleWords); like != "" {
+			return nil, fmt.Errorf("did you mean %s?", strings.TrimSpace(like+" "+rest))
+		}
 		return nil, fmt.Errorf("it is neither a word for a schedule nor five fields")
 	}
 	if slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "=") || strings.Trim(f, ",") == "" }) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/caddy-backup/caddy-backup/internal/near"
 )
 
 // DefaultRepository is the name of a repository that was given none.
@@ -162,7 +164,7 @@ func (s *setup) job(name string) (Job, error) {
 	for i, j := range s.Jobs {
 		names[i] = j.Name
 	}
-	return Job{}, fmt.Errorf("%w: no job is named %q; %s", ErrNotFound, name, existing("jobs", names))
+	return Job{}, fmt.Errorf("%w: no job is named %q; %s", ErrNotFound, name, meant(name, "jobs", names))
 }
 
 // stallOf is when a run of a job is hung; one of no job that is configured has the default.
@@ -190,7 +192,15 @@ func (s *setup) repository(name string) (RepositoryConfig, error) {
 		names[i] = r.Name
 	}
 	return RepositoryConfig{}, fmt.Errorf("%w: no repository is named %q; %s", ErrNotFound, wanted,
-		existing("repositories", names))
+		meant(wanted, "repositories", names))
+}
+
+// meant tells which name may have been meant, and which there are.
+func meant(name, what string, names []string) string {
+	if like := near.Word(name, names); like != "" {
+		return "did you mean " + like + "? " + existing(what, names)
+	}
+	return existing(what, names)
 }
 
 // existing tells which names there are.
