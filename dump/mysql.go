@@ -126,7 +126,7 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		err = conn.seesUsers(ctx)
 	} else {
 		args = slices.Concat(tool.options(server), m.ignored(database), []string{"--", database})
-		err = conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t)
+		err = conn.examineTables(ctx, s, database, m.lockTimeout(), m.leftOut(database), &facts, t)
 	}
 	if err != nil {
 		return backup.Facts{}, err
@@ -145,15 +145,24 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	return facts, nil
 }
 
+// leftOut are the tables of a database that are left out.
+func (m *MySQL) leftOut(database string) (tables []string) {
+	for _, table := range m.ExcludeTables {
+		name, ok := table, true
+		if m.AllDatabases {
+			name, ok = strings.CutPrefix(table, database+".")
+		}
+		if ok {
+			tables = append(tables, name)
+		}
+	}
+	return tables
+}
+
 // ignored are the options for the tables of a database that are left out.
 func (m *MySQL) ignored(database string) (options []string) {
-	for _, table := range m.ExcludeTables {
-		if !m.AllDatabases {
-			table = database + "." + table
-		}
-		if strings.HasPrefix(table, database+".") {
-			options = append(options, "--ignore-table="+table)
-		}
+	for _, table := range m.leftOut(database) {
+		options = append(options, "--ignore-table="+database+"."+table)
 	}
 	return options
 }

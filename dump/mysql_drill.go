@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -25,7 +27,7 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 	}
 	defer conn.Close()
 	if err = conn.create(ctx, at.Name, database, s); err == nil {
-		err = s.fill(ctx, r, at.Name)
+		_, err = s.fill(ctx, r, at.Name, database) // whose events do not run
 	}
 	if err != nil {
 		return backup.Facts{}, err
@@ -35,30 +37,11 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 			err = dropped
 		}
 	}()
-	err = conn.dropEvents(ctx, at.Name)
-	var rows map[string]int64
-	if err == nil {
-		rows, err = s.checkTables(ctx, at.Name)
-	}
+	rows, err := s.checkTables(ctx, at.Name)
 	if err != nil {
 		return backup.Facts{}, s.explain("drill in the new database "+at.Name, err)
 	}
 	return backup.Facts{Engine: server.String(), Checked: "every table checked by the server, every view read", Rows: rows}, nil
-}
-
-// dropEvents removes the events of a database at once: the server would run them, and they may change more than what is tried
-// out. That they can be made is seen by then.
-func (c *myConn) dropEvents(ctx context.Context, database string) error {
-	names, err := c.list(ctx, "SELECT event_name FROM information_schema.events WHERE event_schema = ?", database)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if _, err := c.ExecContext(ctx, "DROP EVENT IF EXISTS "+quoteMyName(database)+"."+quoteMyName(name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkTables has the server check all tables and views of a database, and counts the rows of the tables.
@@ -68,7 +51,7 @@ func (s *myServer) checkTables(ctx context.Context, database string) (map[string
 		return nil, err
 	}
 	defer conn.Close()
-	tables, err := conn.list(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'")
+	tables, err := conn.tables(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,20 +59,51 @@ func (s *myServer) checkTables(ctx context.Context, database string) (map[string
 	if err != nil {
 		return nil, err
 	}
-	rows := map[string]int64{}
-	for _, name := range append(tables, views...) {
+	for _, name := range slices.Concat(slices.Sorted(maps.Keys(tables)), views) {
 		if err := conn.check(ctx, name); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range tables {
+	rows := map[string]int64{}
+	for name, from := range tables {
+		if from == "" {
+			rows[name] = 0
+			continue
+		}
 		var n int64
-		if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteMyName(name)).Scan(&n); err != nil {
+		if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM "+from).Scan(&n); err != nil {
 			return nil, err
 		}
 		rows[name] = n
 	}
 	return rows, nil
+}
+
+// tables are those of the database that we are connected to, and from what their rows are counted as dumps hold them: with
+// their history, where they have one; "" where dumps hold none since the rows are elsewhere.
+func (c *myConn) tables(ctx context.Context) (map[string]string, error) {
+	list, err := c.QueryContext(ctx, "SELECT table_name, table_type, ifnull(engine, '') FROM information_schema.tables "+
+		"WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')")
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	tables := map[string]string{}
+	for list.Next() {
+		var name, kind, engine string
+		if err := list.Scan(&name, &kind, &engine); err != nil {
+			return nil, err
+		}
+		switch {
+		case slices.Contains(outside, strings.ToUpper(engine)):
+			tables[name] = ""
+		case kind == "SYSTEM VERSIONED":
+			tables[name] = quoteMyName(name) + " FOR SYSTEM_TIME ALL"
+		default:
+			tables[name] = quoteMyName(name)
+		}
+	}
+	return tables, list.Err()
 }
 
 // check has the server check a table or a view.

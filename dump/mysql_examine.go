@@ -51,7 +51,7 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 
 func (m *MySQL) examineDatabase(ctx context.Context, conn *myConn, s *myServer, database string, t *backup.Task) backup.Diagnosis {
 	var facts backup.Facts
-	switch err := conn.examineTables(ctx, s, database, m.lockTimeout(), &facts, t); {
+	switch err := conn.examineTables(ctx, s, database, m.lockTimeout(), m.leftOut(database), &facts, t); {
 	case err != nil:
 		return diagnosis(backup.LevelError, "%v", err)
 	case len(facts.Notes) > 0:
@@ -111,7 +111,7 @@ func (c *myConn) globalPrivileges(ctx context.Context) ([]string, error) {
 
 // examineTables refuses a database of which our user does not see everything: a dump program leaves out silently what it is not
 // shown. It names the tables that no transaction covers.
-func (c *myConn) examineTables(ctx context.Context, s *myServer, database string, patience time.Duration, facts *backup.Facts, t *backup.Task) error {
+func (c *myConn) examineTables(ctx context.Context, s *myServer, database string, patience time.Duration, ignored []string, facts *backup.Facts, t *backup.Task) error {
 	// Views that refer to what is gone, and locked tables, would hold up information_schema.
 	if _, err := c.ExecContext(ctx, fmt.Sprintf("SET lock_wait_timeout = %d", max(1, int(patience.Seconds())))); err != nil {
 		return err
@@ -133,8 +133,11 @@ func (c *myConn) examineTables(ctx context.Context, s *myServer, database string
 		return fmt.Errorf("user %s may not read what others wrote as routines of database %s, and the dump would fail: %s; "+
 			"GRANT SELECT ON mysql.proc TO this user, or SHOW_ROUTINE with MySQL", s.user, database, summed(closed))
 	}
+	if err := c.dumpable(ctx, database, ignored); err != nil {
+		return err
+	}
 	loose, err := c.list(ctx, `SELECT t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine
-		WHERE t.table_schema = ? AND t.table_type = 'BASE TABLE' AND (e.transactions IS NULL OR e.transactions <> 'YES') ORDER BY 1`, database)
+		WHERE t.table_schema = ? AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND (e.transactions IS NULL OR e.transactions <> 'YES') ORDER BY 1`, database)
 	if err != nil {
 		return fmt.Errorf("cannot list the tables of database %s: %w", database, err)
 	}

@@ -110,7 +110,7 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 	if err := conn.create(ctx, x.fresh, x.live, s); err != nil {
 		return err
 	}
-	if err := s.fill(ctx, r, x.fresh); err != nil {
+	if x.events, err = s.fill(ctx, r, x.fresh, ""); err != nil { // its sequences draw from those of the live one, which it becomes
 		return err
 	}
 	err = x.do(ctx)
@@ -134,7 +134,8 @@ type mySwitch struct {
 	conn             *myConn
 	tool             myTool
 	t                *backup.Task
-	live, fresh, old string // databases
+	live, fresh, old string   // databases
+	events           []string // that run in what was dumped
 }
 
 // switchTime bounds what is not cancelled once begun.
@@ -175,7 +176,7 @@ func (x *mySwitch) swap(ctx context.Context, before, after []byte) error {
 	if err == nil {
 		if err = x.move(ctx, [2]string{x.live, x.old}, [2]string{x.fresh, x.live}); err == nil {
 			moved = true
-			err = x.define(ctx, x.live, after)
+			err = x.define(ctx, x.live, after, x.events)
 		}
 	}
 	if err == nil {
@@ -191,7 +192,7 @@ func (x *mySwitch) swap(ctx context.Context, before, after []byte) error {
 		back = x.strip(ctx, x.live)
 	}
 	if back == nil {
-		back = x.define(ctx, x.live, before)
+		back = x.define(ctx, x.live, before, nil)
 	}
 	if back != nil {
 		return fmt.Errorf("%w: database %s: %w; going back failed too: %w", backup.ErrIncomplete, x.live, err, back)
@@ -202,8 +203,19 @@ func (x *mySwitch) swap(ctx context.Context, before, after []byte) error {
 // definitions are a script of everything in a database but data.
 func (x *mySwitch) definitions(ctx context.Context, database string) ([]byte, error) {
 	var script bytes.Buffer
-	p, settings, err := x.s.program(x.tool, "--no-data", "--routines", "--triggers", "--events", "--no-tablespaces", "--skip-lock-tables",
-		"--default-character-set=utf8mb4", "--", database)
+	options := []string{"--no-data", "--routines", "--triggers", "--events", "--no-tablespaces", "--skip-lock-tables", "--default-character-set=utf8mb4"}
+	if err := x.conn.endless(ctx, database); err != nil {
+		return nil, err
+	}
+	broken, err := x.conn.brokenViews(ctx, database)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range broken { // the program would stop there, and they cannot be made again
+		x.t.Log.Warn("a view that cannot be read is not kept", "database", database, "view", name)
+		options = append(options, "--ignore-table="+database+"."+name)
+	}
+	p, settings, err := x.s.program(x.tool, append(options, "--", database)...)
 	if err != nil {
 		return nil, err
 	}
@@ -218,13 +230,17 @@ func (x *mySwitch) definitions(ctx context.Context, database string) ([]byte, er
 var ofTables = regexp.MustCompile("(?i)^(?:DROP TABLE|CREATE TABLE|DROP SEQUENCE|CREATE SEQUENCE|DO SETVAL|LOCK TABLES|UNLOCK TABLES)")
 
 // define makes what is not a table.
-func (x *mySwitch) define(ctx context.Context, database string, definitions []byte) error {
+func (x *mySwitch) define(ctx context.Context, database string, definitions []byte, events []string) error {
 	conn, err := x.s.connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return conn.execute(ctx, newSQLScript(bytes.NewReader(definitions)), func(stmt []byte) bool { return !ofTables.Match(stmt) })
+	guard := newMyGuard("")
+	if err := conn.execute(ctx, newSQLScript(bytes.NewReader(definitions)), guard, func(stmt []byte) bool { return !ofTables.Match(stmt) }); err != nil {
+		return err
+	}
+	return conn.enable(ctx, database, append(guard.enabled, events...))
 }
 
 // strip removes what is not a table.
@@ -235,10 +251,16 @@ func (x *mySwitch) strip(ctx context.Context, database string) error {
 		{"EVENT", "SELECT event_name FROM information_schema.events WHERE event_schema = ?"},
 		{"PROCEDURE", "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'PROCEDURE' AND routine_schema = ?"},
 		{"FUNCTION", "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'FUNCTION' AND routine_schema = ?"},
+		{"PACKAGE", "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'PACKAGE' AND routine_schema = ?"}, // with its body
 	} {
 		names, err := x.conn.list(ctx, kind.names, database)
 		if err != nil {
 			return err
+		}
+		if kind.drop == "PACKAGE" && len(names) > 0 {
+			if _, err := x.conn.ExecContext(ctx, "SET sql_mode = ORACLE"); err != nil { // else it is no word to older servers
+				return err
+			}
 		}
 		for _, name := range names {
 			if _, err := x.conn.ExecContext(ctx, "DROP "+kind.drop+" IF EXISTS "+quoteMyName(database)+"."+quoteMyName(name)); err != nil {

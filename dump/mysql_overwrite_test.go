@@ -103,7 +103,7 @@ func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
 	if err = errors.Join(err, conn.create(t.Context(), x.fresh, "live", s), conn.create(t.Context(), x.old, "live", s)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.fill(t.Context(), bytes.NewReader(dump), x.fresh); err != nil {
+	if _, err := s.fill(t.Context(), bytes.NewReader(dump), x.fresh, ""); err != nil {
 		t.Fatal(err)
 	}
 	before, err := x.definitions(t.Context(), "live")

@@ -1,7 +1,6 @@
 package dump
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,15 +41,25 @@ func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place s
 	if err := conn.create(ctx, place, database, s); err != nil {
 		return err
 	}
-	return s.fill(ctx, r, place)
+	events, err := s.fill(ctx, r, place, database)
+	switch {
+	case err != nil || len(events) == 0:
+		return err
+	case place == database:
+		return conn.enable(ctx, place, events)
+	}
+	t.Log.Warn("the events of the restored database are disabled: they may do what those of the live one do already; "+
+		"enable them with ALTER EVENT … ENABLE", "database", place, "events", summed(events))
+	return nil
 }
 
-// fill runs a script in a new database, which is dropped again when that fails.
-func (s *myServer) fill(ctx context.Context, r io.Reader, place string) error {
-	if err := s.restoreInto(ctx, r, place); err != nil {
-		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
+// fill runs a script in a new database, which is dropped again when that fails. origin is the database that was dumped. It
+// returns the events that were enabled there; here they are not.
+func (s *myServer) fill(ctx context.Context, r io.Reader, place, origin string) (events []string, err error) {
+	if events, err = s.restoreInto(ctx, r, place, origin); err != nil {
+		return nil, errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
 	}
-	return nil
+	return events, nil
 }
 
 func checkMyName(name string) error {
@@ -87,14 +96,17 @@ func (c *myConn) create(ctx context.Context, place, like string, s *myServer) er
 	return nil
 }
 
-// restoreInto runs a script in a database that nobody else uses.
-func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database string) error {
+// restoreInto runs a script in a database that nobody else uses. The events of it that ran where they came from are made so that
+// they do not, and returned.
+func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database, origin string) (events []string, err error) {
 	conn, err := s.connect(ctx, database)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
-	return conn.execute(ctx, newSQLScript(r), func([]byte) bool { return true })
+	guard := newMyGuard(origin)
+	err = conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true })
+	return guard.enabled, err
 }
 
 // alterDatabase is what the dump programs write around a routine, trigger or event that is older than the collation of its
@@ -110,8 +122,12 @@ func ofThisDatabase(stmt []byte) []byte {
 	return stmt
 }
 
-// execute runs those statements of a whole script that are wanted.
-func (c *myConn) execute(ctx context.Context, script *sqlScript, wanted func(stmt []byte) bool) error {
+// execute runs those statements of a whole script that the guard admits and that are wanted.
+func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard, wanted func(stmt []byte) bool) error {
+	if err := c.follow(ctx, script, guard, "SET sql_mode = ''"); err != nil {
+		return err
+	}
+	var views myViews
 	for n := 1; ; n++ {
 		stmt, err := script.next()
 		if err == io.EOF {
@@ -123,17 +139,50 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, wanted func(stm
 		if !wanted(stmt) {
 			continue
 		}
-		if _, err := c.ExecContext(ctx, string(bytes.TrimSpace(ofThisDatabase(stmt)))); err != nil {
+		run, err := guard.admit(stmt)
+		if err != nil {
+			return fmt.Errorf("line %d: %w", script.line, err)
+		}
+		if run == nil {
+			continue
+		}
+		if setsMode(run) {
+			err = c.follow(ctx, script, guard, string(run))
+		} else {
+			_, err = c.ExecContext(ctx, string(run))
+		}
+		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
-			return fmt.Errorf("statement %d, at line %d (%.60q): %w", n, script.line, stmt, err)
+			if err = views.later(ctx, c, string(run), err); err == nil {
+				continue
+			}
+			return fmt.Errorf("statement %d, at line %d (%.60q): %w", n, script.line, run, err)
 		}
 	}
 	if !script.complete {
 		return fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)
 	}
-	return nil
+	if err := views.make(ctx, c); err != nil {
+		return err
+	}
+	_, err := c.ExecContext(ctx, "COMMIT") // a script may have said that it will
+	return err
+}
+
+// follow runs a statement that changes how the server reads quotes, and has script and guard read them the same way: what they
+// took for a value must not be a statement for the server.
+func (c *myConn) follow(ctx context.Context, script *sqlScript, guard *myGuard, stmt string) error {
+	if _, err := c.ExecContext(ctx, stmt); err != nil {
+		return err
+	}
+	mode, err := c.value(ctx, "SELECT @@SESSION.sql_mode")
+	if err == nil {
+		script.mode = parseSQLMode(mode)
+		guard.mode = script.mode
+	}
+	return err
 }
 
 // drop takes a new database away, also when the run was cancelled. Its error says what is left.

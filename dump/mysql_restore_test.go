@@ -16,7 +16,7 @@ func testMySQLHostile(t *testing.T, my *realtest.MariaDB) {
 	m := mySource(t, my.DSN("the shop"))
 	for script, want := range map[string]string{
 		"\\! touch x\n-- Dump completed\n":                                      "not SQL",
-		"SELECT 1;\nsystem touch x;\n-- Dump completed\n":                       "not SQL",
+		"SET NAMES utf8mb4;\nsystem touch x;\n-- Dump completed\n":              "not SQL",
 		"source /etc/passwd;\n":                                                 "not SQL",
 		"USE `the shop`;\nDROP TABLE product;\n":                                "several databases",
 		"/*!50003 use `the shop`*/;\n":                                          "several databases",
@@ -108,22 +108,6 @@ func testMySQLDrill(t *testing.T, my *realtest.MariaDB) {
 	}
 	if myExists(t, my, left) || !myExists(t, my, at.Name) {
 		t.Error("not those were swept that should be")
-	}
-	my.SQL(t, at.Name, "CREATE TABLE a (b int); CREATE EVENT `odd``e` ON SCHEDULE EVERY 1 DAY DO DELETE FROM a; CREATE EVENT f ON SCHEDULE EVERY 1 DAY DO DO 1")
-	server, err := newMyServer(my.DSN(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := server.connect(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.dropEvents(t.Context(), at.Name); err != nil {
-		t.Error(err)
-	}
-	if left := my.SQL(t, "", "SELECT event_schema, event_name FROM information_schema.events WHERE event_schema LIKE 'caddy%'"); left != "" {
-		t.Errorf("the server goes on with %s", left)
 	}
 	my.SQL(t, "", "DROP DATABASE "+at.Name)
 }

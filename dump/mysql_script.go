@@ -21,6 +21,7 @@ type sqlScript struct {
 	line      int    // that is being read, from 1
 	stmt      []byte // the statement so far
 	complete  bool   // the line was there that is written last
+	mode      sqlMode
 }
 
 const (
@@ -30,7 +31,8 @@ const (
 	insertHead   = 4 << 10   // bytes, in which the table and the columns of an INSERT stand
 
 	// What a dump of MariaDB begins with, for its own client: https://mariadb.org/mariadb-dump-file-compatibility-change/
-	sandboxLine = `/*M!999999\- enable the sandbox mode */`
+	sandboxLine    = `/*M!999999\- enable the sandbox mode */`
+	oldSandboxLine = `/*!999999\- enable the sandbox mode */`
 	// What both programs write last, a date behind it or not.
 	lastComment = "-- Dump completed"
 )
@@ -67,9 +69,29 @@ func (s *sqlScript) next() ([]byte, error) {
 			}
 		}
 		if end, err := s.step(window); err != nil || end {
+			s.follow()
 			return s.stmt, err
 		}
 	}
+}
+
+// modeSet sets how quotes are read from there on: in the routines of a dump, for each as it was made.
+var modeSet = regexp.MustCompile(`(?i)(?:^|[^@\w])sql_mode *= *(?:'([^']*)'|@)`)
+
+// follow notes what the statement sets. Variables in which dumps keep a mode hold the one that dumps begin with.
+func (s *sqlScript) follow() {
+	if len(s.stmt) > insertHead || !setsMode(s.stmt) {
+		return
+	}
+	for _, m := range modeSet.FindAllSubmatch(s.stmt, -1) {
+		s.mode = parseSQLMode(string(m[1]))
+	}
+}
+
+// setsMode reports whether a statement may change sql_mode.
+func setsMode(stmt []byte) bool {
+	m := firstWord.FindSubmatch(stmt[:min(len(stmt), longestToken)])
+	return m != nil && bytes.EqualFold(m[1], []byte("set")) && modeSet.Match(stmt)
 }
 
 // begin reads what is before a statement: space, and commands of the client. begun: the window begins with something else.
@@ -124,6 +146,8 @@ func (s *sqlScript) step(window []byte) (end bool, err error) {
 		return true, nil
 	case starts(sandboxLine):
 		s.drop(window[:len(sandboxLine)])
+	case starts(oldSandboxLine):
+		s.drop(window[:len(oldSandboxLine)])
 	case c == '\'' || c == '"' || c == '`':
 		return false, s.quoted(c)
 	case c == '#' || starts("--") && (len(window) == 2 || window[2] <= ' '):
@@ -140,9 +164,9 @@ func (s *sqlScript) step(window []byte) (end bool, err error) {
 
 // quoted takes a string or a name. Two quotes stand for one, which is the same as two strings behind each other.
 func (s *sqlScript) quoted(quote byte) error {
-	stop := string(quote) + "\\"
-	if quote == '`' {
-		stop = "`"
+	stop := string(quote)
+	if s.mode.escapes(quote) {
+		stop += "\\"
 	}
 	first, _ := s.in.Peek(1)
 	for s.take(first); ; {
@@ -251,9 +275,6 @@ func (s *sqlScript) clientLine(window []byte) (done bool, err error) {
 func (s *sqlScript) errorf(format string, args ...any) error {
 	return fmt.Errorf("line %d: "+format, append([]any{s.line}, args...)...)
 }
-
-// insert is the beginning of a statement that brings rows.
-var insert = regexp.MustCompile("^(?:INSERT|REPLACE)(?: IGNORE| DELAYED)* INTO `((?:[^`]|``)+)` (?:\\([^)]*\\) )?VALUES")
 
 // created is the beginning of a statement that makes a table.
 var created = regexp.MustCompile("^CREATE TABLE `((?:[^`]|``)+)` \\(")

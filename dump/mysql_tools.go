@@ -80,11 +80,17 @@ func (t myTool) doubts(server myVersion) (notes []string) {
 	return notes
 }
 
+// historyVersion is the MariaDB from which on the history of system-versioned tables can be dumped.
+var historyVersion = []int{10, 11}
+
 // options of the program for a dump of one database. Equal databases give equal dumps: no date in it.
 func (t myTool) options(server myVersion) []string {
 	options := []string{
 		"--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--no-tablespaces",
 		"--skip-dump-date", "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
+	}
+	if t.version.mariadb && server.mariadb && slices.Compare(t.version.numbers[:2], historyVersion) >= 0 && slices.Compare(server.numbers[:2], historyVersion) >= 0 {
+		options = append(options, "--dump-history") // of system-versioned tables
 	}
 	if !t.version.mariadb {
 		options = append(options, "--set-gtid-purged=OFF")

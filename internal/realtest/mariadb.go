@@ -113,7 +113,7 @@ func (m *MariaDB) LoadFile(t testing.TB, database, path string) {
 func (m *MariaDB) Digests(t testing.TB, database string) map[string]string {
 	t.Helper()
 	digests := map[string]string{}
-	names := m.SQL(t, "information_schema", "SELECT table_name FROM tables WHERE table_type = 'BASE TABLE' AND table_schema = "+myString(database))
+	names := m.SQL(t, "information_schema", "SELECT table_name FROM tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema = "+myString(database))
 	for name := range strings.Lines(names) {
 		name = strings.TrimSuffix(name, "\n")
 		columns := strings.TrimSpace(m.SQL(t, "information_schema", "SELECT concat('ifnull(hex(`', replace(column_name, '`', '``'), '`),\"NULL\")') FROM columns "+
