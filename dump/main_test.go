@@ -40,6 +40,8 @@ func TestMain(m *testing.M) {
 		overwriteDjango(path)
 	case "overwrite":
 		overwriteAndHang(path)
+	case "overwriteMySQL":
+		overwriteMySQL(path)
 	default:
 		goleak.VerifyTestMain(m)
 	}

@@ -120,6 +120,9 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		Engine: server.String(), Tool: filepath.Base(tool.path) + " " + tool.version.text, Notes: tool.doubts(server),
 		Source: fmt.Sprintf("database %s on %s", database, s.place()),
 	}
+	if err := m.mend(ctx, s, conn, t); err != nil {
+		return backup.Facts{}, err
+	}
 	var args []string
 	if database == "" {
 		facts.Source, args = "users of "+s.place(), []string{"--system=users"}

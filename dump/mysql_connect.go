@@ -32,7 +32,8 @@ func newMyServer(dsn string) (*myServer, error) {
 		s.config.Net, s.config.Addr = "unix", s.socket
 	}
 	s.config.Timeout, s.config.Logger = connectTimeout, &mysql.NopLogger{}
-	s.config.MaxAllowedPacket = 0 // as the server says
+	s.config.MaxAllowedPacket = 0                                 // as the server says
+	s.config.Params = map[string]string{"wait_timeout": "604800"} // seconds: a connection may wait while a dump is restored
 	s.config.ConnectionAttributes = "program_name:caddy-backup"
 	return s, s.secure()
 }

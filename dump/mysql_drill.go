@@ -26,6 +26,9 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 		return backup.Facts{}, err
 	}
 	defer conn.Close()
+	if err := s.space(ctx, conn, d.Size); err != nil {
+		return backup.Facts{}, err
+	}
 	if err = conn.create(ctx, at.Name, database, s); err == nil {
 		_, err = s.fill(ctx, r, at.Name, database) // whose events do not run
 	}
@@ -136,6 +139,7 @@ func (m *MySQL) SweepDrills(ctx context.Context, abandoned func(name string) boo
 		return err
 	}
 	defer conn.Close()
+	s.sweep(ctx, conn, t)
 	left, err := conn.list(ctx, "SELECT schema_name FROM information_schema.schemata WHERE left(schema_name, ?) = ?",
 		len(backup.ScratchPrefix), backup.ScratchPrefix)
 	if err != nil {

@@ -93,12 +93,12 @@ func (g *myGuard) rows(x *myInsert) error {
 
 // settings are variables of the session with plain values: SET NAMES utf8mb4, SET @a=@@b, c=0.
 var (
-	settings  = regexp.MustCompile(`^(?:/\*M?!\d{5,6} ?)?(?i:SET) (?:NAMES [a-zA-Z0-9_]+|` + setting + `(?:, ` + setting + `)*) *(?:\*/)?$`)
+	settings  = regexp.MustCompile(`^(?:/\*M?!\d{5,6} ?)?(?i:SET) (?:NAMES [a-zA-Z0-9_]+|` + plainSetting + `(?:, ` + plainSetting + `)*) *(?:\*/)?$`)
 	notOurs   = regexp.MustCompile(`(?i)global|persist|password|\brole\b|sql_log_bin|init_connect`)
 	clientSet = regexp.MustCompile(`(?i)(?:\bNAMES |[^@\w]character_set_client *= *)([a-zA-Z0-9]+)`)
 )
 
-const setting = `(?:@|@@|@@(?i:session)\.)?[a-zA-Z_0-9]+ *= *(?:'[^'\\]*'|-?[a-zA-Z0-9_]+|@[a-zA-Z_0-9]+|@@(?:(?i:session)\.)?[a-zA-Z_0-9]+)`
+const plainSetting = `(?:@|@@|@@(?i:session)\.)?[a-zA-Z_0-9]+ *= *(?:'[^'\\]*'|-?[a-zA-Z0-9_]+|@[a-zA-Z_0-9]+|@@(?:(?i:session)\.)?[a-zA-Z_0-9]+)`
 
 // set looks at settings.
 func (g *myGuard) set(stmt []byte) error {

@@ -97,24 +97,26 @@ func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	x := &mySwitch{MySQL: m, s: s, conn: conn, t: dumptest.Task(t), live: "live", fresh: besideName(), old: besideName()}
+	x := m.newSwitch(s, conn, "live", false, dumptest.Task(t))
 	x.tool, err = m.dumper(t.Context(), myVersion{mariadb: true})
-	if err = errors.Join(err, conn.create(t.Context(), x.fresh, "live", s), conn.create(t.Context(), x.old, "live", s)); err != nil {
+	if err = errors.Join(err, conn.create(t.Context(), x.New, "live", s)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.fill(t.Context(), bytes.NewReader(dump), x.fresh, ""); err != nil {
+	if _, err := s.fill(t.Context(), bytes.NewReader(dump), x.New, ""); err != nil {
 		t.Fatal(err)
 	}
-	before, err := x.definitions(t.Context(), "live")
-	if err != nil {
+	if err := x.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	after := []byte("CREATE VIEW fine AS SELECT 1 AS one;\nCREATE VIEW wrong AS SELECT * FROM nowhere;\n-- Dump completed\n")
-	if err := x.swap(t.Context(), before, after); err == nil || errors.Is(err, backup.ErrIncomplete) || !strings.Contains(err.Error(), "nowhere") {
+	x.After = []byte("CREATE VIEW fine AS SELECT 1 AS one;\nCREATE VIEW wrong AS SELECT * FROM nowhere;\n-- Dump completed\n")
+	err = x.swap(t.Context())
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if err := x.undo(err); errors.Is(err, backup.ErrIncomplete) || !strings.Contains(err.Error(), "nowhere") {
 		t.Error(err)
 	}
-	if err := errors.Join(s.drop(x.fresh), s.drop(x.old)); err != nil {
+	if err := errors.Join(x.clean(false), x.conn.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,181 @@
+package dump
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
+)
+
+// overwriteMySQL restores over a live database in a process of its own, says "ready" where it is to be killed, and waits for that:
+// when so many hundredths of the dump were read, or behind a step of the switch.
+func overwriteMySQL(path string) {
+	dump, err := os.ReadFile(path)
+	exitOn(err)
+	m := &MySQL{DSN: "{env.DUMP_TEST_DSN}"}
+	exitOn(provision(m))
+	ready := func() {
+		fmt.Println("ready")
+		time.Sleep(time.Minute) // until killed
+	}
+	step := os.Getenv("DUMP_TEST_STEP")
+	t, ctx := dumptest.Task(&testing.T{}), context.Background()
+	if percent, err := strconv.Atoi(step); err == nil {
+		hang := readerFunc(func([]byte) (int, error) { ready(); return 0, io.EOF })
+		exitOn(m.Overwrite(ctx, backup.Stored{Part: backup.Part{Name: "db.sql"}}, io.MultiReader(bytes.NewReader(dump[:len(dump)*percent/100]), hang), backup.Over{}, t))
+	}
+	s, err := newMyServer(m.dsn)
+	exitOn(err)
+	conn, server, err := s.session(ctx, "")
+	exitOn(err)
+	x := m.newSwitch(s, conn, s.database, strings.HasSuffix(step, "kept"), t)
+	x.tool, err = m.dumper(ctx, server)
+	exitOn(errors.Join(err, x.hold(ctx, 0), conn.create(ctx, x.New, x.Live, s)))
+	x.Events, err = s.fill(ctx, bytes.NewReader(dump), x.New, "")
+	exitOn(errors.Join(err, x.prepare(ctx), x.set(ctx)))
+	half := len(x.Tables) / 2
+	for _, name := range strings.Fields(step) {
+		switch name {
+		case "stripped":
+			exitOn(errors.Join(x.strip(ctx, x.Live), x.strip(ctx, x.New)))
+		case "half": // as a server that died in the midst may leave it
+			exitOn(x.rename(ctx, append(moves(x.Tables[:half], x.Live, x.Old), moves(x.Fresh[:1], x.New, x.Live)...)))
+		case "moved":
+			exitOn(x.rename(ctx, append(moves(x.Tables, x.Live, x.Old), moves(x.Fresh, x.New, x.Live)...)))
+		case "defined":
+			exitOn(x.define(ctx, x.Live, x.After, nil))
+		}
+	}
+	ready()
+}
+
+// A restore that is killed with SIGKILL, at any point, leaves the live database as it was, or the next run of the source brings to
+// an end what was begun; and it takes away what is left.
+func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
+	my.SQL(t, "", "CREATE DATABASE killed")
+	my.SQL(t, "killed", myShop)
+	m := mySource(t, my.DSN("killed"))
+	stored, dump := dumped(t, m)
+	was := myState(t, my, "killed")
+	change := "DELETE FROM sale WHERE id > 10; CREATE TABLE newer (a int); CREATE VIEW later AS SELECT 1; DROP PROCEDURE p; CREATE PROCEDURE q() SELECT 1"
+	my.SQL(t, "killed", change)
+	is := myState(t, my, "killed")
+	file := filepath.Join(t.TempDir(), "db.sql")
+	if err := os.WriteFile(file, dump, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left := func() string { return my.SQL(t, "", "SHOW DATABASES LIKE 'caddy%'") }
+	for _, c := range []struct {
+		step     string
+		restored bool // by the next run
+		often    bool // tried in short runs too
+	}{
+		{"10", false, false}, {"50", false, true}, {"90", false, true}, {"prepared", false, false}, {"stripped", false, true}, {"stripped half", false, true},
+		{"stripped moved", true, true}, {"stripped moved defined", true, false}, {"stripped moved kept", true, false},
+	} {
+		if !c.often && !realtest.Soak() {
+			continue
+		}
+		t.Run(c.step, func(t *testing.T) {
+			killAt(t, file, c.step)
+			if len(c.step) == 2 { // nothing was touched, and a dump does not mind
+				samePgState(t, myState(t, my, "killed"), is)
+			}
+			if _, err := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err != nil {
+				t.Fatal(err)
+			}
+			want := is
+			if c.restored {
+				want = was
+			}
+			samePgState(t, myState(t, my, "killed"), want)
+			if err := m.SweepDrills(t.Context(), func(string) bool { return false }, dumptest.Task(t)); err != nil {
+				t.Fatal(err)
+			}
+			switch names := left(); {
+			case strings.HasSuffix(c.step, "kept") && strings.HasPrefix(names, besidePrefix+"kept_"):
+				if got := my.Digests(t, strings.TrimSpace(names)); got["sale"] != is["sale"] || len(got) != 6 {
+					t.Errorf("kept is %v", got)
+				}
+				my.SQL(t, "", "DROP DATABASE "+names)
+			case names != "":
+				t.Errorf("left behind: %s", names)
+			}
+			if c.restored {
+				my.SQL(t, "killed", change)
+				is = myState(t, my, "killed")
+			}
+		})
+	}
+	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	samePgState(t, myState(t, my, "killed"), was)
+	my.SQL(t, "", "DROP DATABASE killed")
+}
+
+// killAt has a process restore, and kills it at a point.
+func killAt(t *testing.T, file, step string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "DUMP_TEST_ROLE=overwriteMySQL", "DUMP_TEST_PATH="+file, "DUMP_TEST_STEP="+step)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if line != "ready\n" {
+		t.Errorf("%s: %q, %v", step, line, err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+}
+
+// Tables of other databases that refer to the live ones would go with the old ones: that is told before anything is done.
+func testMySQLForeignKeys(t *testing.T, my *realtest.MariaDB) {
+	my.SQL(t, "", "CREATE DATABASE referred; CREATE DATABASE refers; CREATE TABLE referred.a (id int PRIMARY KEY); "+
+		"CREATE TABLE refers.b (id int, CONSTRAINT `to a` FOREIGN KEY (id) REFERENCES referred.a (id)); CREATE TABLE referred.c (id int, FOREIGN KEY (id) REFERENCES a (id))")
+	m := mySource(t, my.DSN("referred"))
+	stored, dump := dumped(t, m)
+	before := my.SQL(t, "refers", "SHOW CREATE TABLE b")
+	for _, err := range []error{
+		m.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)),
+		m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)),
+	} {
+		if !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "refers.b (to a)") {
+			t.Errorf("error = %v", err)
+		}
+	}
+	if got := my.SQL(t, "refers", "SHOW CREATE TABLE b"); got != before {
+		t.Error(got)
+	}
+	my.SQL(t, "", "DROP DATABASE refers")
+	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	if got := my.SQL(t, "referred", "SHOW CREATE TABLE c"); !strings.Contains(got, "REFERENCES `a`") {
+		t.Error(got)
+	}
+	my.SQL(t, "", "DROP DATABASE referred")
+}
