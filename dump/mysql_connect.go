@@ -193,12 +193,13 @@ func (c *myConn) version(ctx context.Context) (myVersion, error) {
 	return parseMyVersion(text)
 }
 
-// program is one of the clients, with its settings in a file that has no name.
+// program is one of the clients, with its settings in a file that has no name. Nothing else is read: those of MySQL would read a
+// .mylogin.cnf whatever they are told, and believe it more, but for the variable.
 func (s *myServer) program(tool myTool, args ...string) (p program, settings *os.File, err error) {
 	if settings, err = secretFile(s.optionFile(!tool.version.mariadb)); err != nil {
 		return program{}, nil, err
 	}
-	return program{path: tool.path, args: append([]string{"--defaults-file=/dev/fd/3"}, args...), env: environ(), files: []*os.File{settings}}, settings, nil
+	return program{path: tool.path, args: append([]string{"--defaults-file=/dev/fd/3"}, args...), env: environ("MYSQL_TEST_LOGIN_FILE=/dev/null"), files: []*os.File{settings}}, settings, nil
 }
 
 // secretFile gives a file that only we can read and that has no name any more when it is returned: nothing is left of it even

@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // mySettings are what a DSN says: secret.
@@ -28,6 +31,9 @@ var mySSLModes = []string{"disabled", "required", "verify_identity"}
 // parseMyDSN reads mysql://user:password@host:3306/database?socket=…&ssl_mode=…&ssl_ca=…&ssl_cert=…&ssl_key=…. Errors never
 // quote from it: it holds a password.
 func parseMyDSN(text string) (s mySettings, err error) {
+	if driverForm.MatchString(text) {
+		return parseDriverDSN(text)
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Fragment != "" || strings.Contains(u.Host, "@") {
 		return s, errors.New("dsn: not a URL; write mysql://user:password@host:3306/database, with special characters in " +
@@ -39,12 +45,47 @@ func parseMyDSN(text string) (s mySettings, err error) {
 	s.user, s.host, s.port = u.User.Username(), u.Hostname(), u.Port()
 	s.password, _ = u.User.Password()
 	s.database = strings.TrimPrefix(u.Path, "/")
+	if s.user == "" { // said before anything is quoted: a ? in a password would make it look like parameters
+		return s, errNoUser
+	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return s, errors.New("dsn: what follows the ? cannot be read: percent-encode special characters")
 	}
 	if err := s.words(query); err != nil {
 		return s, err
+	}
+	return s, s.check()
+}
+
+var (
+	errNoUser = errors.New("dsn: it does not say which user: mysql://user:password@host:3306/database, with special characters in the password percent-encoded")
+	plainWord = regexp.MustCompile(`^[a-zA-Z_-]+$`) // one that is no part of a password
+
+	// driverForm is the way in which programs written in Go name a database: user:password@tcp(host:3306)/database.
+	driverForm = regexp.MustCompile(`(?s)^[^:/@]*(?::.*)?@(?:tcp|unix)?\([^()]*\)/[^/]*$`)
+)
+
+// parseDriverDSN reads that form. In it nothing is percent-encoded but parameters.
+func parseDriverDSN(text string) (s mySettings, err error) {
+	c, err := mysql.ParseDSN(text)
+	if err != nil { // it may quote
+		return s, errors.New("dsn: it cannot be read; write mysql://user:password@host:3306/database, or user:password@tcp(host:3306)/database")
+	}
+	s = mySettings{user: c.User, password: c.Passwd, database: c.DBName}
+	if c.Net == "unix" {
+		s.socket = c.Addr
+	} else if s.host, s.port, err = net.SplitHostPort(c.Addr); err != nil {
+		return s, errors.New("dsn: what stands in the parentheses is not host:port")
+	}
+	switch c.TLSConfig {
+	case "", "false", "preferred":
+	case "true":
+		s.sslMode = "verify_identity"
+	case "skip-verify":
+		s.sslMode = "required"
+	default:
+		return s, errors.New("dsn: the tls of a program's own cannot be had here; write mysql://…?ssl_ca=/path")
 	}
 	return s, s.check()
 }
@@ -65,6 +106,9 @@ func (s *mySettings) words(query url.Values) error {
 			s.key = value
 		case "charset", "conn_max_age": // of the application that the address is copied from
 		default:
+			if !plainWord.MatchString(word) {
+				word = "…"
+			}
 			return fmt.Errorf("dsn: unknown parameter '%s'; there are socket, ssl_mode, ssl_ca, ssl_cert and ssl_key", word)
 		}
 	}
@@ -73,7 +117,7 @@ func (s *mySettings) words(query url.Values) error {
 
 func (s *mySettings) check() error {
 	if s.user == "" {
-		return errors.New("dsn: it does not say which user: mysql://user:password@host:3306/database")
+		return errNoUser
 	}
 	if s.ca != "" && s.sslMode == "" {
 		s.sslMode = "verify_identity"

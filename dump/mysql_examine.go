@@ -226,7 +226,9 @@ func (m *MySQL) watchLocks(ctx context.Context, conn *myConn) (_ context.Context
 			fail(fmt.Errorf("somebody else has locked a table, and the dump has waited for longer than lock_timeout (%s), at: %s",
 				m.lockTimeout(), statement))
 			// The server would let it wait on.
-			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "KILL "+id)
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+			_, _ = conn.ExecContext(bounded, "KILL "+id)
+			cancel()
 			return
 		}
 	}()

@@ -121,10 +121,11 @@ func BenchmarkReadScript(b *testing.B) {
 
 func TestParseMyDSN(t *testing.T) {
 	for dsn, want := range map[string]string{
-		"mysql://u:p%40@db.example.com/shop":               "db.example.com:3306 shop p@",
-		"mariadb://u@[::1]:3307/shop":                      "[::1]:3307 shop ",
-		"mysql://u:p@localhost/shop?socket=/x/sock":        "/x/sock shop p",
-		"mysql://u:p@/shop?unix_socket=/y&charset=utf8":    "/y shop p",
+		"mysql://u:p%40@db.example.com/shop":                          "db.example.com:3306 shop p@",
+		"mariadb://u@[::1]:3307/shop":                                 "[::1]:3307 shop ",
+		"mysql://u:p@localhost/shop?socket=/x/sock":                   "/x/sock shop p",
+		"mysql://u:p@/shop?unix_socket=/y&charset=utf8":               "/y shop p",
+		"u:p@ss/w?o#r%d@tcp(db.example.com:3307)/shop?parseTime=true": "db.example.com:3307 shop p@ss/w?o#r%d", "u:p@unix(/x/sock)/shop": "/x/sock shop p", "u:p@tcp([::1]:3306)/shop?tls=true": "[::1]:3306 shop p",
 		"mysql://u@127.0.0.1:3306/a%2Fb?ssl_mode=required": "127.0.0.1:3306 a/b ",
 	} {
 		s, err := parseMyDSN(dsn)
@@ -136,7 +137,8 @@ func TestParseMyDSN(t *testing.T) {
 		"mysql://canary:ca%nary@h/x": "percent-encoded", "postgres://u:canary@h/x": "write mysql://", "mysql://h/x": "which user",
 		"mysql://u@h/x?sslmode=canary": "unknown parameter 'sslmode'", "mysql://u@h/x?ssl_mode=maybe": "bad ssl_mode",
 		"mysql://u@h/x?socket=/y": "either a host or a socket", "mysql://u@h/x?ssl_cert=/y": "belong together", "mysql://u:a%0Ab@h/x": "line break",
-		"u:canary@tcp(h)/x": "",
+		"u:canary@tcp(h:1)/x?tls=canary": "dsn:", "mysql://u:12?canary@h/x": "which user", "mysql://u:12/canary@h/x": "which user", "mysql://u:ca#canary@h/x": "not a URL",
+		"mysql://u:canary?x@h/x": "not a URL", "mysql://u:p@h/x?can%40canary=1": "unknown parameter '…'",
 	} {
 		if _, err := parseMyDSN(dsn); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v, want %q", dsn, err, want)
