@@ -72,13 +72,13 @@ type cutter struct {
 	wait   sync.WaitGroup
 }
 
-func newCutter(t *testing.T, pg *realtest.Postgres, after int64, silent bool) *cutter {
+func newCutter(t *testing.T, port int, after int64, silent bool) *cutter {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cutter{Listener: l, to: net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port)), after: after, silent: silent}
+	c := &cutter{Listener: l, to: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), after: after, silent: silent}
 	c.wait.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -123,7 +123,7 @@ func testPostgresCut(t *testing.T, pg *realtest.Postgres) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				dsn.Host = newCutter(t, pg, 2<<20, silent).Addr().String()
+				dsn.Host = newCutter(t, pg.Port, 2<<20, silent).Addr().String()
 				p := pgSource(t, dsn.String()+"?sslmode=disable")
 				p.Format = format
 				dumptest.NothingLeft(t)

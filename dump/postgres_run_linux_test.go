@@ -79,7 +79,7 @@ func pgFaults(pg *realtest.Postgres, repository string) []pgFault {
 				t.Fatal(err)
 			}
 			old := p.dsn
-			dsn.Host = newCutter(t, pg, 2<<20, silent).Addr().String()
+			dsn.Host = newCutter(t, pg.Port, 2<<20, silent).Addr().String()
 			p.dsn = dsn.String() + "?sslmode=disable"
 			return func() { p.dsn = old }
 		}, want}

@@ -3,6 +3,7 @@ package realtest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/url"
 	"os"
@@ -28,8 +29,8 @@ type MariaDB struct {
 func StartMariaDB(t testing.TB) *MariaDB {
 	t.Helper()
 	install, daemon := Need(t, "mariadb-install-db"), sbin(t, "mariadbd")
-	m := &MariaDB{Password: "not-a-secret"}
-	dir, err := os.MkdirTemp("", "my") // not t.TempDir: another user could not enter it, and a socket's path must be short
+	m := &MariaDB{Password: "not-a-secret-" + rand.Text()} // no other server's, so that it can be searched for
+	dir, err := os.MkdirTemp("", "my")                     // not t.TempDir: another user could not enter it, and a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
