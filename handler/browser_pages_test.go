@@ -89,12 +89,16 @@ func TestBrowserUploadsWithoutScripts(t *testing.T) {
 	b.looks("light", 800)
 	b.do(chromedp.Navigate(server.URL + "/backups/jobs/shop"))
 	b.do(chromedp.Click(chromedp.CSS("a[href$='/upload']")), chromedp.Click(chromedp.CSS("main form button.primary")))
-	b.do(chromedp.WaitVisible(chromedp.CSS("#file-over"))) // the page of the look loads itself again until it has ended
+	b.do(chromedp.WaitVisible(chromedp.CSS("#file-over"))) // the page of the look loads itself anew until it has ended
 	b.do(chromedp.SendKeys(chromedp.CSS("#confirm"), database), chromedp.SetUploadFiles(chromedp.CSS("#file-over"), []string{file}))
 	b.shot("upload-filled")
 	b.do(chromedp.Click(chromedp.CSS("button.danger")))
-	b.do(chromedp.WaitVisible(chromedp.CSS("form[action$='/undo']")))
-	b.shot("upload-done")
+	b.do(chromedp.WaitNotPresent(chromedp.CSS("#file-over")))
+	runs, err := env.Runs(t.Context(), backup.RunFilter{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended(t, env, runs[0].ID)
 	if got := goods(t, database); got != "milk" {
 		t.Errorf("%q", got)
 	}

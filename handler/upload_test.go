@@ -65,7 +65,7 @@ func uploaded(t *testing.T, env *backuptest.Env, a answer) backup.Run {
 	if a.status != 303 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	return env.Wait(t, path.Base(a.header.Get("Location")))
+	return ended(t, env, path.Base(a.header.Get("Location")))
 }
 
 // TestUploadForms restores a dump file from the page: over the live one, and as something new.
@@ -136,7 +136,7 @@ func TestUploadForms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run := env.Wait(t, runs[0].ID); !strings.Contains(run.Error, "allow_upload lets 977 KiB through") || goods(t, database) != "tea coffee" {
+	if run := ended(t, env, runs[0].ID); !strings.Contains(run.Error, "allow_upload lets 977 KiB through") || goods(t, database) != "tea coffee" {
 		t.Errorf("too large: %+v", run)
 	}
 
@@ -206,7 +206,7 @@ func TestUploadThroughTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run = env.Wait(t, run.ID); run.State != backup.StateOK || goods(t, database) != "salt" || !strings.Contains(run.Summary, "goods.db.gz") {
+	if run = ended(t, env, run.ID); run.State != backup.StateOK || goods(t, database) != "salt" || !strings.Contains(run.Summary, "goods.db.gz") {
 		t.Errorf("%+v", run)
 	}
 	q.Confirm = "shop"
@@ -247,7 +247,7 @@ func TestUploadBreaksOff(t *testing.T) {
 	}
 	conn, run := begin()
 	conn.Close()
-	run = env.Wait(t, run.ID)
+	run = ended(t, env, run.ID)
 	if run.State != backup.StateFailed || !strings.Contains(run.Error, "the upload broke off") || !strings.Contains(run.Error, "is as it was before") {
 		t.Errorf("%s %s", run.State, run.Error)
 	}
@@ -256,7 +256,7 @@ func TestUploadBreaksOff(t *testing.T) {
 	if err := env.Cancel(context.Background(), "anna", run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if run = env.Wait(t, run.ID); run.State != backup.StateCancelled || run.Code == backup.CodeIncomplete {
+	if run = ended(t, env, run.ID); run.State != backup.StateCancelled || run.Code == backup.CodeIncomplete {
 		t.Errorf("%s %s", run.State, run.Error)
 	}
 	if got := goods(t, database); got != "tea coffee" {
