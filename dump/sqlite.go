@@ -148,6 +148,10 @@ func (s *SQLite) dump(ctx context.Context, w io.Writer, t *backup.Task) (backup.
 	for _, text := range snap.concerns(s.path, info, unused) {
 		note(text)
 	}
+	began, err := os.Stat(s.path) // again: to open it may have repaired it
+	if err != nil {
+		return backup.Facts{}, err
+	}
 	if s.copy || !snap.pageTable {
 		err = s.dumpCopy(ctx, c, w, t)
 	} else {
@@ -167,7 +171,24 @@ func (s *SQLite) dump(ctx context.Context, w io.Writer, t *backup.Task) (backup.
 	if facts.Checked == "" {
 		facts.Checked = checkedWhole
 	}
+	if err := snap.undisturbed(s.path, began, note); err != nil {
+		return backup.Facts{}, err
+	}
 	return facts, nil
+}
+
+// undisturbed looks for what others did to the file during the dump without regard to SQLite's locks. Where another file took its
+// place, the dump is still whole, since the old one was open.
+func (snap snapshot) undisturbed(path string, began os.FileInfo, note func(string)) error {
+	now, err := os.Stat(path)
+	switch {
+	case err != nil || !os.SameFile(began, now):
+		note("it was removed or replaced during the dump, which is of what it was before")
+	case snap.journalMode != "wal" && (now.Size() != began.Size() || !now.ModTime().Equal(began.ModTime())): // in WAL mode others may write
+		return errors.New("it was written to during the dump by something that does not heed SQLite's locks, such as cp: " +
+			"the dump may be of no one moment; run it again, and replace databases by renaming")
+	}
+	return nil
 }
 
 func (s *SQLite) busyTimeout() time.Duration {
