@@ -143,6 +143,9 @@ func testDjangoScratchPostgres(t *testing.T, s *djangoSite, pg *realtest.Postgre
 		if err != nil || !maps.Equal(facts.Rows, stored.Facts.Rows) || !strings.Contains(facts.Checked, "PostgreSQL") {
 			t.Fatalf("%q: %+v, %v %s", words, facts, err, backup.OutputOf(err))
 		}
+		if words != "" && !realtest.Soak() {
+			continue
+		}
 		for name, bad := range map[string][]byte{
 			"half":                 dump[:len(dump)/2],
 			"refers to what isn't": bytes.ReplaceAll(dump, []byte(`"shelf": 5`), []byte(`"shelf": 5555`)),

@@ -157,6 +157,13 @@ with connection.cursor() as cursor:
     cursor.execute("CREATE VIEW stock_expensive AS SELECT id, name FROM shop_product WHERE price > 50")
 Legacy.objects.create(text="from long ago")
 `,
+	"apart/__init__.py": "",
+	"apart/models.py": `
+from django.db import models
+
+class Colour(models.Model):
+    name = models.CharField(max_length=40)
+`,
 	"exact/__init__.py": "",
 	"exact/models.py": `
 from django.contrib.auth.models import User
@@ -181,9 +188,9 @@ for i in range(10):
 `,
 	"routers.py": `
 class Apart:
-    "The app stock is in the database other, everything else in the default one."
+    "The app apart is in the database other, everything else in the default one."
     def where(self, label):
-        return "other" if label == "stock" else "default"
+        return "other" if label == "apart" else "default"
     def db_for_read(self, model, **hints):
         return self.where(model._meta.app_label)
     db_for_write = db_for_read
