@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os/exec"
@@ -43,9 +44,13 @@ func testPostgresBench(t *testing.T, pg *realtest.Postgres) {
 	for _, format := range []string{formatCustom, formatPlain} {
 		for range (rounds + 1) / 2 {
 			p := pgSource(t, pg.DSN("bench"))
-			p.Format = format
-			dump, facts := pgDump(t, p, backup.Part{})
-			if err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(dump), "bench again", dumptest.Task(t)); err != nil {
+			part := backup.Part{}
+			if p.Format = format; format == formatPlain { // as one of all
+				p.AllDatabases, part.Name = true, "db.bench.sql"
+			}
+			dump, facts := pgDump(t, p, part)
+			bothDrilled(t, p, part, dump, facts)
+			if err := p.Restore(t.Context(), part, bytes.NewReader(dump), "bench again", dumptest.Task(t)); err != nil {
 				t.Fatal(err)
 			}
 			sums := pg.SQL(t, "bench again", `SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers),
@@ -61,6 +66,22 @@ func testPostgresBench(t *testing.T, pg *realtest.Postgres) {
 	if err := load.Wait(); err != nil || history < 1 {
 		t.Errorf("%v, %d transactions beside the dumps: %s", err, history, said.String())
 	}
+}
+
+// bothDrilled tries a dump out twice at once.
+func bothDrilled(t *testing.T, p *Postgres, part backup.Part, dump []byte, facts backup.Facts) {
+	t.Helper()
+	var wait sync.WaitGroup
+	for _, end := range []string{"1", "2"} {
+		wait.Go(func() {
+			drilled, err := p.Drill(context.Background(), backup.Stored{Part: part, Facts: facts, Size: int64(len(dump))}, bytes.NewReader(dump),
+				backup.Scratch{Name: scratch + end}, dumptest.Task(t))
+			if err != nil || !maps.Equal(drilled.Rows, facts.Rows) {
+				t.Errorf("drill: rows %v, want %v: %v: %s", drilled.Rows, facts.Rows, err, backup.OutputOf(err))
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // cutter is a way to the server that breaks once so many bytes have come from it: reset, or silent for ever.

@@ -101,6 +101,19 @@ func TestParseDSN(t *testing.T) {
 	}
 }
 
+// Programs do not wait for ever for a server that is silent, unless the DSN has its own idea.
+func TestPatience(t *testing.T) {
+	db, err := newPgDatabase("host=h user=u dbname=d keepalives_idle=7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"connect_timeout='30'", "keepalives_idle='7'", "keepalives_interval='15'", "keepalives_count='6'", "dbname='x=y'"} {
+		if got := db.conninfo("x=y"); !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}
+
 func FuzzParseDSN(f *testing.F) {
 	for _, seed := range []string{"postgres://u:p@h:5/db?sslmode=require", `host=a password='it\'s' x = y`, "postgresql://", "a=b\\", "='"} {
 		f.Add(seed)
@@ -135,8 +148,8 @@ func TestPgVersion(t *testing.T) {
 // Of several versions the one nearest to the server's is taken, but never an older one.
 func TestPgTools(t *testing.T) {
 	dir := t.TempDir()
-	for _, version := range []string{"13.9", "15.3", "15.10", "17.2"} {
-		bin := filepath.Join(dir, version, "bin")
+	for folder, version := range map[string]string{"postgresql/13": "13.9", "postgresql/15": "15.3", "pgsql-15": "15.10", "pgsql-17": "17.2"} {
+		bin := filepath.Join(dir, folder, "bin")
 		if err := os.MkdirAll(bin, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +160,7 @@ func TestPgTools(t *testing.T) {
 			}
 		}
 	}
-	p := &Postgres{layouts: []string{filepath.Join(dir, "*/bin")}}
+	p := &Postgres{layouts: []string{filepath.Join(dir, "postgresql/*/bin"), filepath.Join(dir, "pgsql-*/bin")}}
 	t.Setenv("PATH", "/nowhere")
 	for server, want := range map[int]string{9: "13.9", 13: "13.9", 14: "15.10", 15: "15.10", 16: "17.2", 17: "17.2"} {
 		tools, err := p.tools(t.Context(), pgVersion{major: server, text: strconv.Itoa(server)})
@@ -163,7 +176,7 @@ func TestPgTools(t *testing.T) {
 			t.Errorf("for archive %q: %v, %v; want %s", head, tools, err, want)
 		}
 	}
-	p.layouts = []string{filepath.Join(dir, "15*/bin")}
+	p.layouts = []string{filepath.Join(dir, "postgresql/15/bin")}
 	if _, err := p.restorer(t.Context(), pgVersion{major: 15}, []byte("PGDMP\x01\x10\x00")); err == nil || !strings.Contains(err.Error(), "postgresql-client-17") {
 		t.Errorf("error = %v", err)
 	}

@@ -116,6 +116,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("overwrite", func(t *testing.T) { testPostgresOverwrite(t, pg) })
 	t.Run("script", func(t *testing.T) { testPostgresScript(t, pg) })
 	t.Run("globals", func(t *testing.T) { testPostgresGlobals(t, pg) })
+	t.Run("everything", func(t *testing.T) { testPostgresEverything(t, pg) })
 	t.Run("properties", func(t *testing.T) { testPostgresProperties(t, pg) })
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
 	t.Run("encodings", func(t *testing.T) { testPostgresEncodings(t, pg) })
