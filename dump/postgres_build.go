@@ -43,7 +43,11 @@ type building struct {
 
 // begin connects for a building, and removes those that killed restores left behind. Nothing is made yet.
 func (db *pgDatabase) begin(ctx context.Context, name string, t *backup.Task) (*building, error) {
-	conn, maintenance, err := db.connectAny(ctx)
+	return db.beginFrom(ctx, db.connectAny, name, t)
+}
+
+func (db *pgDatabase) beginFrom(ctx context.Context, connect func(context.Context) (*pgconn.PgConn, string, error), name string, t *backup.Task) (*building, error) {
+	conn, maintenance, err := connect(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -35,13 +35,13 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 		return err
 	}
 	globals := p.meaning(s.Part).globals
-	conn, maintenance, err := db.connectAny(ctx)
+	conn, maintenance, err := db.connectBeside(ctx)
 	if err != nil {
 		return err
 	}
 	defer closePg(conn)
 	if maintenance == db.name && !globals {
-		return fmt.Errorf("%w: database %s cannot be replaced from a connection to itself, and user %s gets none to database postgres on %s",
+		return fmt.Errorf("%w: database %s cannot be replaced from a connection to itself, and user %s gets none to another database on %s",
 			backup.ErrInvalid, db.name, db.conf.User, db.place)
 	}
 	if conn.ParameterStatus("is_superuser") == "on" {
@@ -111,12 +111,13 @@ func (db *pgDatabase) mayReplace(ctx context.Context, conn *pgconn.PgConn) error
 }
 
 // space compares what the new database needs beside the live one with what is free, where we can see that: the server's
-// folder is on this machine when we talk to it through a socket.
+// folder, or that of the database's tablespace, is on this machine when we talk to it through a socket.
 func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int64) error {
 	if !strings.HasPrefix(db.place, "/") {
 		return nil
 	}
-	folder, err := pgValue(ctx, conn, "SELECT current_setting('data_directory')")
+	folder, err := pgValue(ctx, conn, `SELECT coalesce((SELECT nullif(pg_tablespace_location(dattablespace), '')
+		FROM pg_catalog.pg_database WHERE datname = $1), current_setting('data_directory'))`, db.name)
 	if err != nil {
 		return nil // not everybody may know it
 	}
@@ -164,7 +165,7 @@ func (p *Postgres) Overwrite(ctx context.Context, s backup.Stored, r io.Reader, 
 	if dump.roles {
 		return p.restoreGlobals(ctx, db, dump, placeServer, t)
 	}
-	b, err := db.begin(ctx, newBuildName(), t)
+	b, err := db.beginFrom(ctx, db.connectBeside, newBuildName(), t)
 	if err != nil {
 		return err
 	}

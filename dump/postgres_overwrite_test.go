@@ -91,6 +91,7 @@ func testPostgresOverwrite(t *testing.T, pg *realtest.Postgres) {
 		})
 	}
 	t.Run("rights and versions", func(t *testing.T) { testPostgresReady(t, pg) })
+	t.Run("the server's own", func(t *testing.T) { testPostgresOwn(t, pg) })
 	t.Run("scratch databases", func(t *testing.T) { testPostgresScratch(t, pg) })
 }
 
@@ -192,7 +193,7 @@ func testPostgresReady(t *testing.T, pg *realtest.Postgres) {
 		{"", "", "the shop", "must be allowed to rename the database"},
 		{"", "PostgreSQL 99.1", "clerks", "the server is older"},
 		{"", "PostgreSQL 9.6.24", "clerks", ""},
-		{"", "", "postgres", "cannot be replaced from a connection to itself"},
+		{"", "", "postgres", "must be allowed to rename the database"},
 	} {
 		if c.sql != "" {
 			pg.SQL(t, "postgres", c.sql)
@@ -201,6 +202,26 @@ func testPostgresReady(t *testing.T, pg *realtest.Postgres) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
+}
+
+// The server's own database is one of all, and goes back with them.
+func testPostgresOwn(t *testing.T, pg *realtest.Postgres) {
+	p := pgSource(t, pg.DSN("postgres"))
+	p.AllDatabases = true
+	s := backup.Stored{Part: backup.Part{Name: "db.postgres.dump"}}
+	pg.SQL(t, "postgres", "CREATE TABLE ours AS SELECT 1 AS n")
+	dump, _ := pgDump(t, p, s.Part)
+	pg.SQL(t, "postgres", "DELETE FROM ours")
+	if err := p.Ready(t.Context(), s, backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Overwrite(t.Context(), s, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := pg.SQL(t, "postgres", "SELECT n FROM ours"); got != "1\n" {
+		t.Errorf("%s", got)
+	}
+	noBuildings(t, pg)
 }
 
 const scratch = backup.ScratchPrefix + "20260101t000000z_abcd_01234567"

@@ -77,7 +77,23 @@ func checkDatabaseName(place string) error {
 
 // connectAny connects to a database in which nothing will change: the server's own, else the one of the source.
 func (db *pgDatabase) connectAny(ctx context.Context) (conn *pgconn.PgConn, name string, err error) {
-	for _, name = range []string{"postgres", "template1", db.conf.Database} {
+	return db.connectFirst(ctx, "postgres", "template1", db.conf.Database)
+}
+
+// connectBeside is connectAny for one that gets another name meanwhile, which may be the server's own. From template1
+// nobody can make databases while we are there: it comes last.
+func (db *pgDatabase) connectBeside(ctx context.Context) (conn *pgconn.PgConn, name string, err error) {
+	if db.name != "postgres" {
+		return db.connectAny(ctx)
+	}
+	if db.conf.Database != db.name {
+		return db.connectFirst(ctx, db.conf.Database, "template1")
+	}
+	return db.connectFirst(ctx, "template1", "postgres")
+}
+
+func (db *pgDatabase) connectFirst(ctx context.Context, names ...string) (conn *pgconn.PgConn, name string, err error) {
+	for _, name = range names {
 		if conn, err = db.connect(ctx, name); err == nil {
 			return conn, name, nil
 		}
