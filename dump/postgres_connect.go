@@ -130,13 +130,19 @@ func (db *pgDatabase) passwordFile() (*os.File, error) {
 	return secretFile(line)
 }
 
-// connect opens a connection to a database of the server.
+// connect opens a connection to a database of the server. Whoever owns the database could have our queries call functions
+// and operators of his own, with our rights, by its search_path: so there is none.
 func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn, error) {
 	limit, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conf := db.conf.Copy()
 	conf.Database = name
 	conn, err := pgconn.ConnectConfig(limit, conf)
+	if err == nil {
+		if err = conn.Exec(limit, "SELECT pg_catalog.set_config('search_path', '', false)").Close(); err != nil {
+			closePg(conn)
+		}
+	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause

@@ -143,6 +143,27 @@ func testPostgresEverything(t *testing.T, pg *realtest.Postgres) {
 	}
 }
 
+// The owner of a database cannot have us call what he likes.
+func testPostgresHijacked(t *testing.T, pg *realtest.Postgres) {
+	pg.CreateDatabase(t, "hijacked")
+	pg.SQL(t, "hijacked", `CREATE TABLE ours (n int); CREATE SCHEMA evil;
+		CREATE FUNCTION evil.trap(oid, oid) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'trapped'; END$$;
+		CREATE FUNCTION evil.trap(name, text) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'trapped'; END$$;
+		CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil.trap);
+		CREATE OPERATOR evil.<> (LEFTARG = name, RIGHTARG = text, FUNCTION = evil.trap);
+		ALTER DATABASE hijacked SET search_path = evil, pg_catalog`)
+	if _, err := pg.TrySQL(t.Context(), "hijacked", "SELECT 1::oid = 1::oid"); err == nil {
+		t.Fatal("it is no trap")
+	}
+	p := pgSource(t, pg.DSN("hijacked"))
+	pgTrip(t, pg, p, firstPart(t, p), func() map[string]string { return map[string]string{"database": ofDatabase(t, pg, "hijacked")} })
+	for _, d := range p.Examine(t.Context(), dumptest.Task(t)) {
+		if strings.Contains(d.Text, "trapped") {
+			t.Errorf("%+v", d)
+		}
+	}
+}
+
 // Databases can be called whatever the server allows, and be in any of its encodings.
 func testPostgresOddNames(t *testing.T, pg *realtest.Postgres) {
 	names := []string{"a=b", "postgres://x@y/z", `it's "q" b\s`, "-dash", " sp ", "new\nline\t", "Ünï→😀", "host=/nowhere dbname=x", "%41", "."}

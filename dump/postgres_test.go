@@ -117,6 +117,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("script", func(t *testing.T) { testPostgresScript(t, pg) })
 	t.Run("globals", func(t *testing.T) { testPostgresGlobals(t, pg) })
 	t.Run("everything", func(t *testing.T) { testPostgresEverything(t, pg) })
+	t.Run("hijacked", func(t *testing.T) { testPostgresHijacked(t, pg) })
 	t.Run("properties", func(t *testing.T) { testPostgresProperties(t, pg) })
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
 	t.Run("encodings", func(t *testing.T) { testPostgresEncodings(t, pg) })
