@@ -21,7 +21,7 @@ func (s *Service) Health(ctx context.Context) Health {
 		return Health{Reasons: []string{err.Error()}}
 	}
 	if err := s.history.unread(); err != nil {
-		return Health{Reasons: []string{unreadReason(err)}}
+		return Health{Reasons: append(unloaded(c), unreadReason(err))}
 	}
 	runs, now := s.allRuns(), s.now()
 	h := diagnose(c, runs, now)

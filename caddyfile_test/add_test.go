@@ -206,7 +206,7 @@ func TestAddedJobsUnknown(t *testing.T) {
 	}
 	w.add(commandJob("new", "echo", "new"))
 	w.wantJobs("slow", "quick", "new")
-	if health, err = admin.Health(t.Context()); err != nil || strings.Contains(fmt.Sprint(health.Reasons), "not known") {
+	if health, err = admin.Health(t.Context()); err != nil || strings.Contains(fmt.Sprint(health.Reasons), "added at run time") {
 		t.Errorf("%+v, %v", health, err)
 	}
 	// What was known counts while the storage is away.
