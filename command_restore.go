@@ -50,7 +50,7 @@ restore --file /old/shop.sql.gz --job shop db.dump --into shop_before`,
 	flags.BoolVar(&q.Force, "force", false, "Replace it although others have it open")
 	flags.BoolVar(&q.NoSafety, "no-safety", false, "Replace it without a safety snapshot of what is there")
 	flags.BoolVar(&q.DryRun, "dry-run", false, "Only look whether it could be replaced")
-	flags.StringVarP(&q.Job, "job", "j", "", "Job whose latest snapshot is meant")
+	flags.StringVarP(&q.Job, "job", "j", "", "Job whose latest snapshot is meant: the newest good one")
 	flags.StringVar(&file, "file", "", "Restore this dump, and not one of a snapshot")
 	cmd.MarkFlagsOneRequired("target", "into", "overwrite")
 	cmd.MarkFlagsMutuallyExclusive("target", "into", "overwrite")
@@ -66,6 +66,15 @@ func (s *session) restore(ctx context.Context, q backup.RestoreRequest, args []s
 	x, err := s.Snapshot(ctx, q.Repository, q.Snapshot, q.Job)
 	if err != nil {
 		return err
+	}
+	if q.Snapshot == "latest" {
+		newest, err := s.newest(ctx, q.Job)
+		if err != nil {
+			return err
+		}
+		if newest != "" && newest != x.ID {
+			s.note("the newest snapshot, %s, is in doubt, so the newest good one is taken; to restore that one, give its ID", short(newest))
+		}
 	}
 	q.Snapshot = x.ID // "latest" might be another one when the restore begins
 	s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), localTime(x.Time))

@@ -1,6 +1,7 @@
 package caddybackup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,6 +219,15 @@ func acceptCommand() *cobra.Command {
 with them. A backup is suspect when a part shrank by more than the shrink_limit of its job, or became empty.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, snapshots []string) error {
+			for i, name := range snapshots {
+				if name == "latest" { // elsewhere that is the newest good one
+					id, err := s.newest(ctx, job)
+					if err != nil {
+						return err
+					}
+					snapshots[i] = cmp.Or(id, name)
+				}
+			}
 			return s.retag(ctx, snapshots, job, func(id string) (backup.Run, error) {
 				return s.Accept(ctx, backup.AcceptRequest{Repository: s.repository, Snapshot: id})
 			})
@@ -225,6 +235,23 @@ with them. A backup is suspect when a part shrank by more than the shrink_limit 
 	}
 	addJobFlag(cmd, &job)
 	return cmd
+}
+
+// newest is the ID of a job's newest snapshot, good or not, but for safety snapshots; "" when there is none, or no job is named.
+func (s *session) newest(ctx context.Context, job string) (string, error) {
+	if job == "" {
+		return "", nil
+	}
+	list, err := s.Snapshots(ctx, backup.SnapshotQuery{Repository: s.repository, Job: job})
+	if err != nil {
+		return "", err
+	}
+	for _, x := range list.Snapshots {
+		if !slices.Contains(x.Tags, "safety") {
+			return x.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // retag starts a run for each of the snapshots that are named, and waits for it; it ends at the first that fails.

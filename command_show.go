@@ -217,5 +217,5 @@ func (s *session) find(ctx context.Context, name, job string) (string, error) {
 }
 
 func addJobFlag(cmd *cobra.Command, job *string) {
-	cmd.Flags().StringVarP(job, "job", "j", "", "Job whose latest snapshot is meant")
+	cmd.Flags().StringVarP(job, "job", "j", "", "Job whose latest snapshot is meant: the newest good one")
 }

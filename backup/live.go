@@ -113,7 +113,7 @@ func lives(targets []liveTarget) (names []string) {
 // and what would be overwritten.
 func (s *Service) confirmed(ctx context.Context, c *setup, v *vault, q RestoreRequest) (job, id string, over []string, err error) {
 	err = v.read(ctx, c, func(r *repo.Repository) error {
-		found, err := r.FindSnapshot(ctx, q.Snapshot, filterFor(q.Job))
+		found, err := findLatest(ctx, r, q.Snapshot, q.Job)
 		if err != nil {
 			return err
 		}

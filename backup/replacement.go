@@ -92,7 +92,7 @@ func (x *replacement) over() Over { return Over{Force: x.request.Force, Aside: x
 // secure makes the safety snapshot, and notes the way back.
 func (x *replacement) secure(ctx context.Context) error {
 	if x.request.NoSafety {
-		x.log.Warn("no snapshot is made of what is there now, as it was asked for: there is no way back to it")
+		x.log.Warn("no snapshot is made of what is there now, as it was asked for: no snapshot brings it back")
 		return nil
 	}
 	s, path, err := x.snapshotNow(ctx)

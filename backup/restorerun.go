@@ -20,7 +20,7 @@ import (
 // the source over the live one.
 type RestoreRequest struct {
 	Repository string `json:"repository"`
-	Snapshot   string `json:"snapshot"`          // ID, prefix, or "latest" (then Job is needed)
+	Snapshot   string `json:"snapshot"`          // ID, prefix, or "latest" (then Job is needed), see Service.Snapshot
 	Job        string `json:"job,omitempty"`     // narrows "latest"
 	Path       string `json:"path,omitempty"`    // part, or a path in it; empty = the whole snapshot
 	Target     string `json:"target,omitempty"`  // absolute path of a folder, created when missing; nothing in it is overwritten
@@ -130,7 +130,7 @@ func (x *restoreRun) do(ctx context.Context) error {
 
 func (x *restoreRun) restore(ctx context.Context) (err error) {
 	x.setStep("loading the index")
-	if x.snapshot, err = x.repo.FindSnapshot(ctx, x.request.Snapshot, filterFor(x.request.Job)); err != nil {
+	if x.snapshot, err = findLatest(ctx, x.repo, x.request.Snapshot, x.request.Job); err != nil {
 		return err
 	}
 	x.update(func(run *Run) {

@@ -95,7 +95,8 @@ func page[T any](all []T, offset, limit int) []T {
 	return all
 }
 
-// Snapshot finds one snapshot by ID, stable ID, prefix of either, or "latest" (of job, when given).
+// Snapshot finds one snapshot by ID, stable ID, prefix of either, or "latest" (of job, when given): the newest good one, or
+// the newest of all when there is no good one.
 func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Snapshot, error) {
 	c, v, err := s.vaultOfJob(repository, job)
 	if err != nil {
@@ -103,7 +104,7 @@ func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Sna
 	}
 	var found Snapshot
 	err = v.read(ctx, c, func(r *repo.Repository) error {
-		raw, err := r.FindSnapshot(ctx, id, filterFor(job))
+		raw, err := findLatest(ctx, r, id, job)
 		if err != nil {
 			return err
 		}
@@ -113,6 +114,20 @@ func (s *Service) Snapshot(ctx context.Context, repository, id, job string) (Sna
 		return err
 	})
 	return found, err
+}
+
+// findLatest is FindSnapshot, but that "latest" passes over what is in doubt as long as there is a good one: a backup of what
+// was lost already, made before anybody noticed, must not be what comes back.
+func findLatest(ctx context.Context, r *repo.Repository, id, job string) (repo.Snapshot, error) {
+	if id == "latest" {
+		all, _ := r.Snapshots(ctx) // what cannot be read, FindSnapshot tells when nothing else is found
+		doubtful, filter := inDoubt(all), filterFor(job)
+		good := func(s repo.Snapshot) bool { return filter.Match(s) && !doubtful(s) }
+		if i := slices.IndexFunc(all, good); i >= 0 {
+			return all[i], nil
+		}
+	}
+	return r.FindSnapshot(ctx, id, filterFor(job))
 }
 
 // contents lists what is in the folder of a job, or at the top of a snapshot that is not ours.

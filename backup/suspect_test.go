@@ -79,6 +79,32 @@ func TestNoGoodSnapshot(t *testing.T) {
 	})
 }
 
+// TestLatestIsGood: what was made after the loss, before anybody noticed, is not what comes back.
+func TestLatestIsGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		media := backuptest.Folder{"1.jpg": "one"}
+		e := withMedia(t, media)
+		good := e.Backed(t, "shop")
+		time.Sleep(time.Hour)
+		clear(media)
+		bad := e.RunBackup(t, "shop")
+		if bad.State != backup.StateSuspect {
+			t.Fatalf("%+v", bad)
+		}
+		if s := must(e.Snapshot(t.Context(), "", "latest", "shop"))(t); s.ID != good.ID {
+			t.Errorf("latest is %s", s.ID)
+		}
+		run := must(e.Restore(t.Context(), "test", backup.RestoreRequest{Snapshot: "latest", Job: "shop", Path: "media", Target: t.TempDir() + "/x"}))(t)
+		if run = e.Wait(t, run.ID); run.State != backup.StateOK || run.Snapshot != good.ID {
+			t.Errorf("%+v", run)
+		}
+		e.Wait(t, must(e.Delete(t.Context(), "test", backup.DeleteRequest{Snapshots: []string{good.ID}, Confirm: true}))(t).ID)
+		if s := must(e.Snapshot(t.Context(), "", "latest", "shop"))(t); s.ID != bad.Snapshot {
+			t.Errorf("latest is %s, and no good one is left", s.ID)
+		}
+	})
+}
+
 // TestEmptyFolder has nothing to compare with: an empty folder is noted, and good.
 func TestEmptyFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
