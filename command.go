@@ -59,7 +59,7 @@ func addCommands(root *cobra.Command) {
 	flags.String("address", "", "Address of the administration API listener")
 	flags.Bool("standalone", false, "Do the work here, without a running server")
 	flags.Bool("json", false, "Print what the API answers, as JSON")
-	flags.StringP("repository", "r", "", "Name of the repository (default: the only one, or \"default\")")
+	flags.StringP("repository", "r", "", "Name of the repository (default: the only one; of several all, or \"default\", as the command says)")
 	root.DisableFlagsInUseLine = true
 	// Without this an unknown command would print the help and succeed.
 	root.Args = cobra.NoArgs

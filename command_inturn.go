@@ -10,24 +10,45 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// jobsOr are the jobs that were named, or all that are wanted; none is said when there is no such job.
+// jobsOr are the jobs that were named, or all that are wanted; none is said when there is no such job. With -r they are those of
+// one repository.
 func (s *session) jobsOr(ctx context.Context, names []string, wanted func(backup.JobStatus) bool, none string) ([]string, error) {
 	if len(names) > 0 {
-		return names, nil
+		return names, s.allIn(ctx, names)
 	}
 	jobs, err := s.Jobs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, j := range jobs {
-		if wanted(j) {
+		if wanted(j) && (s.repository == "" || j.Repository == s.repository) {
 			names = append(names, j.Name)
 		}
 	}
-	if len(names) == 0 {
-		return nil, errors.New(none)
+	switch {
+	case len(names) > 0:
+		return names, nil
+	case s.repository != "":
+		return nil, fmt.Errorf("of the jobs of repository %s: %s", s.repository, none)
 	}
-	return names, nil
+	return nil, errors.New(none)
+}
+
+// allIn refuses jobs that are backed up to another repository than the one that was named.
+func (s *session) allIn(ctx context.Context, jobs []string) error {
+	if s.repository == "" {
+		return nil
+	}
+	for _, name := range jobs {
+		j, err := s.Job(ctx, name)
+		if err != nil {
+			return err
+		}
+		if j.Repository != s.repository {
+			return fmt.Errorf("job %s is backed up to repository %s, and not to %s: leave -r out, or name another job", name, j.Repository, s.repository)
+		}
+	}
+	return nil
 }
 
 // inTurn does work for one job after the other until ctx ends, and returns the runs that there are by then. One job that

@@ -63,7 +63,7 @@ func (s *session) restore(ctx context.Context, q backup.RestoreRequest, args []s
 	if err := fillRestore(&q, s.repository, args); err != nil {
 		return err
 	}
-	x, err := s.Snapshot(ctx, q.Repository, q.Snapshot, q.Job)
+	x, err := s.snapshot(ctx, q.Snapshot, q.Job)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *session) restore(ctx context.Context, q backup.RestoreRequest, args []s
 			s.note("the newest snapshot, %s, is in doubt, so the newest good one is taken; to restore that one, give its ID", short(newest))
 		}
 	}
-	q.Snapshot = x.ID // "latest" might be another one when the restore begins
+	q.Repository, q.Snapshot = x.Repository, x.ID // "latest" might be another one when the restore begins
 	s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), localTime(x.Time))
 	return s.confirmed(ctx, q.Overwrite, &q.Confirm, &q.DryRun, func() (backup.Run, error) { return s.Restore(ctx, q) })
 }

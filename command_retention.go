@@ -20,7 +20,8 @@ func forgetCommand() *cobra.Command {
 		Use:   "forget [job...]",
 		Short: "Removes the snapshots that the retention of jobs does not keep",
 		Long: `Lists the snapshots of the jobs with what their retention says of each, and removes those that it does not keep.
-Without a name: all jobs that are enabled and have a retention. The space is freed by a prune.
+Without a name: all jobs that are enabled and have a retention, each in its own repository; with -r only those of that
+one. The space is freed by a prune.
 
 Nothing is removed when others removed snapshots since the last run, when a snapshot cannot be read, or when the clock
 is wrong.`,
@@ -145,15 +146,26 @@ func pruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Frees the space that no snapshot needs",
 		Long: `Deletes the data that no snapshot needs any more. Files of which only a part is unused are written anew without
-it, until at most the share of --max-unused of the repository is unused.`,
+it, until at most the share of --max-unused of the repository is unused.
+
+` + eachHelp,
 		Args: cobra.NoArgs,
 		RunE: action(func(ctx context.Context, s *session, _ []string) error {
-			q.Repository = s.repository
-			run, err := s.prune(ctx, q)
-			if s.json && run.ID != "" {
-				return errors.Join(s.printJSON(run), err)
+			for flag, set := range map[string]bool{"accept-fewer": q.AcceptFewer, "confirm": q.Confirm} {
+				if set {
+					if err := s.oneOnly(ctx, flag); err != nil {
+						return err
+					}
+				}
 			}
-			return err
+			return s.eachRepository(ctx, func(ctx context.Context, repository string) (any, error) {
+				q.Repository = repository
+				run, err := s.prune(ctx, q)
+				if s.json && run.ID != "" {
+					return run, err
+				}
+				return nil, err
+			})
 		}),
 	}
 	flags := cmd.Flags()

@@ -84,19 +84,23 @@ func checkCommand() *cobra.Command {
 	var q backup.CheckRequest
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Verifies a repository",
+		Short: "Verifies repositories",
 		Long: `Verifies the structure of the whole repository, and with --read-data also every byte of the data. With
 --read-data-subset it reads a part of them: 5% (what was not read for the longest time, so that 20 such checks
-read everything), 500MiB (likewise), or 2/10 (the second of ten groups).`,
+read everything), 500MiB (likewise), or 2/10 (the second of ten groups).
+
+` + eachHelp,
 		Args: cobra.NoArgs,
 		RunE: action(func(ctx context.Context, s *session, _ []string) error {
-			q.Repository = s.repository
-			run, err := s.Check(ctx, q)
-			if err != nil {
-				return err
+			if q.AcceptFewer {
+				if err := s.oneOnly(ctx, "accept-fewer"); err != nil {
+					return err
+				}
 			}
-			run, err = s.follow(ctx, run)
-			return s.report(run, err)
+			return s.eachRepository(ctx, func(ctx context.Context, repository string) (any, error) {
+				q.Repository = repository
+				return s.check(ctx, q)
+			})
 		}),
 	}
 	cmd.Flags().BoolVar(&q.ReadData, "read-data", false, "Read and verify all data")
@@ -104,6 +108,19 @@ read everything), 500MiB (likewise), or 2/10 (the second of ten groups).`,
 	cmd.MarkFlagsMutuallyExclusive("read-data", "read-data-subset")
 	cmd.Flags().BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
 	return cmd
+}
+
+// check checks, waits, and tells.
+func (s *session) check(ctx context.Context, q backup.CheckRequest) (any, error) {
+	run, err := s.Check(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	run, err = s.follow(ctx, run)
+	if s.json {
+		return run, err
+	}
+	return nil, s.report(run, err)
 }
 
 // report prints what came out of a run that is not a backup.

@@ -19,28 +19,41 @@ func listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [job]",
 		Short: "Lists snapshots, newest first",
+		Long:  "Lists snapshots, newest first; those of a job in its own repository.\n\n" + eachHelp,
 		Args:  cobra.MaximumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			q := backup.SnapshotQuery{Repository: s.repository, Job: job, Limit: limit}
+			q := backup.SnapshotQuery{Job: job, Limit: limit}
 			if len(args) > 0 {
 				if job != "" && job != args[0] {
 					return fmt.Errorf("snapshots of %s or of %s? Name one job", args[0], job)
 				}
 				q.Job = args[0]
 			}
-			list, err := s.Snapshots(ctx, q)
-			if err != nil {
+			if err := s.homeOf(ctx, q.Job); err != nil {
 				return err
 			}
-			if s.json {
-				return s.printJSON(list)
-			}
-			return s.printSnapshots(list)
+			return s.eachRepository(ctx, func(ctx context.Context, repository string) (any, error) {
+				q.Repository = repository
+				list, err := s.Snapshots(ctx, q)
+				switch {
+				case err != nil:
+					return nil, err
+				case s.json:
+					return snapshotsOf{repository, list}, nil
+				}
+				return nil, s.printSnapshots(list)
+			})
 		}),
 	}
 	cmd.Flags().StringVarP(&job, "job", "j", "", "Job whose snapshots are listed (default: all)")
-	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "At most so many snapshots (default: all)")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "At most so many snapshots of a repository (default: all)")
 	return cmd
+}
+
+// snapshotsOf is a list of snapshots with the name of its repository, unless nobody said one: there is only one then.
+type snapshotsOf struct {
+	Repository string `json:"repository,omitempty"`
+	backup.SnapshotList
 }
 
 func (s *session) printSnapshots(list backup.SnapshotList) error {
@@ -87,7 +100,7 @@ func showCommand() *cobra.Command {
 		Short: "Shows one snapshot with its parts and their hashes",
 		Args:  cobra.ExactArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			x, err := s.Snapshot(ctx, s.repository, args[0], job)
+			x, err := s.snapshot(ctx, args[0], job)
 			if err != nil {
 				return err
 			}
@@ -207,9 +220,9 @@ func catCommand() *cobra.Command {
 }
 
 // find resolves a snapshot's name to its ID, which keeps its meaning while others are made. What follows is asked of its
-// repository, which the job may have chosen.
+// repository, which the job may have chosen, or the ID.
 func (s *session) find(ctx context.Context, name, job string) (string, error) {
-	x, err := s.Snapshot(ctx, s.repository, name, job)
+	x, err := s.snapshot(ctx, name, job)
 	if err == nil {
 		s.repository = x.Repository
 	}

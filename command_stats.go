@@ -14,20 +14,31 @@ import (
 func statsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats",
-		Short: "Counts what is in a repository and what it takes",
-		Long:  "Counts the snapshots, files and bytes of a repository, by job, and what they take: it reads every folder of every snapshot.",
-		Args:  cobra.NoArgs,
+		Short: "Counts what is in repositories and what it takes",
+		Long: `Counts the snapshots, files and bytes of a repository, by job, and what they take: it reads every folder of every
+snapshot.
+
+` + eachHelp,
+		Args: cobra.NoArgs,
 		RunE: action(func(ctx context.Context, s *session, _ []string) error {
-			stats, err := s.Stats(ctx, s.repository)
-			if err != nil {
-				return err
-			}
-			if s.json {
-				return s.printJSON(stats)
-			}
-			return s.printStats(stats)
+			return s.eachRepository(ctx, func(ctx context.Context, repository string) (any, error) {
+				stats, err := s.Stats(ctx, repository)
+				switch {
+				case err != nil:
+					return nil, err
+				case s.json:
+					return statsOf{repository, stats}, nil
+				}
+				return nil, s.printStats(stats)
+			})
 		}),
 	}
+}
+
+// statsOf are the statistics of a repository, with its name, unless nobody said one: there is only one then.
+type statsOf struct {
+	Repository string `json:"repository,omitempty"`
+	repo.RepositoryStats
 }
 
 func (s *session) printStats(x repo.RepositoryStats) error {

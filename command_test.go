@@ -34,6 +34,10 @@ func TestExitCodes(t *testing.T) {
 		{outcome([]error{errors.New("a")}, 3), 3},
 		{outcome([]error{errors.New("a"), errors.New("b")}, 2), 1},
 		{outcome([]error{repo.ErrWrongPassword}, 1), 12},
+		{worst([]error{repo.ErrWrongPassword}, 2), 12},
+		{worst([]error{&repo.LockedError{}, repo.ErrNoRepository, &codeError{errors.New("a"), exitPartly}}, 3), 10},
+		{worst([]error{&repo.LockedError{}, errors.New("a"), repo.ErrWrongPassword}, 3), 1},
+		{worst([]error{errors.New("a"), context.Canceled}, 2), 130},
 		{runError(backup.Run{State: backup.StateFailed, Error: "pg_dump ended with status 1"}), 1},
 		{runError(backup.Run{State: backup.StateInterrupted}), 1},
 		{runError(backup.Run{State: backup.StateSuspect, Error: "the folder is empty"}), 3},
@@ -44,6 +48,9 @@ func TestExitCodes(t *testing.T) {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%v: got %d, want %d", c.err, got, c.want)
 		}
+	}
+	if err := worst(nil, 2); err != nil {
+		t.Errorf("no failure is an error: %v", err)
 	}
 	if err := outcome(nil, 3); err != nil {
 		t.Errorf("no failure is an error: %v", err)
