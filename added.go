@@ -26,6 +26,8 @@ const lookEvery = time.Minute
 type inForce struct {
 	turn sync.Mutex // one at a time reads the storage and brings the jobs up to date
 
+	settings func() backup.JobSettings // always the same, so that calls that the storage does not answer do not pile up
+
 	mu      sync.Mutex // guards the rest
 	added   []*addedJob
 	trouble string        // why the storage could not be read
@@ -45,7 +47,7 @@ type addedJob struct {
 func (a *App) refresh(ctx context.Context) error {
 	a.now.turn.Lock()
 	defer a.now.turn.Unlock()
-	settings, err := a.config.JobSettings().List(ctx)
+	settings, err := a.now.settings().List(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,18 +55,22 @@ func (a *App) refresh(ctx context.Context) error {
 	return a.put(settings, "")
 }
 
-// first puts the jobs in force for the first time. A storage that cannot be read now must not keep the others from running:
-// then those count that were there when it last could.
+// first puts the jobs in force for the first time. Whatever the storage holds, or if it cannot be read now, it must not keep
+// the jobs of the configuration from running. When it cannot be read, those count that were there when it last could.
 func (a *App) first() error {
 	a.now.turn.Lock()
 	defer a.now.turn.Unlock()
-	settings, err := a.config.JobSettings().List(context.Background())
-	if err == nil {
-		a.service.remember(a.Host, settings)
-		return a.put(settings, "")
+	settings, err := a.now.settings().List(context.Background())
+	if err != nil {
+		a.log.Error("cannot read which jobs were added at run time; looking again every minute", zap.Error(err))
+		return a.put(a.service.remembered(a.Host), "jobs that were added at run time are not known: "+err.Error())
 	}
-	a.log.Error("cannot read which jobs were added at run time; looking again every minute", zap.Error(err))
-	return a.put(a.service.remembered(a.Host), "jobs that were added at run time are not known: "+err.Error())
+	a.service.remember(a.Host, settings)
+	if err = a.put(settings, ""); err == nil || len(settings) == 0 {
+		return err
+	}
+	a.log.Error("jobs that were added at run time cannot be put in force; trying again every minute", zap.Error(err))
+	return a.put(nil, "jobs that were added at run time are not in force: "+err.Error())
 }
 
 // put has the Service work with the configuration's jobs and these, unless it does so already.
@@ -173,6 +179,9 @@ func (a *App) read(ctx caddy.Context, s backup.JobSetting) (job backup.Job, err 
 	}
 	if err := checkName("job", j.Name); err != nil {
 		return job, err
+	}
+	if j.Name != s.Name { // else there could be two of a name
+		return job, fmt.Errorf("what is stored of it is job %s: remove it, and add it again", j.Name)
 	}
 	if job, err = a.configureJob(ctx, j); err != nil {
 		return job, err

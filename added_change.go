@@ -36,7 +36,7 @@ func (a *App) AddJob(ctx context.Context, by string, q handler.JobAddition) (x h
 		return x, err
 	}
 	ctx = context.WithoutCancel(ctx) // from here on all or nothing
-	err = a.config.JobSettings().Alone(ctx, func() error { return a.change(ctx, by, setting, q.Replace) })
+	err = a.now.settings().Alone(ctx, func() error { return a.change(ctx, by, setting, q.Replace) })
 	if err != nil {
 		return x, err
 	}
@@ -74,7 +74,7 @@ func (a *App) nameIsFree(ctx context.Context, name string, replace bool) error {
 
 // setting is what is stored of a job; the zero one when there is nothing.
 func (a *App) setting(ctx context.Context, name string) (backup.JobSetting, error) {
-	list, err := a.config.JobSettings().List(ctx)
+	list, err := a.now.settings().List(ctx)
 	if i := slices.IndexFunc(list, func(s backup.JobSetting) bool { return s.Name == name }); i >= 0 {
 		return list[i], err
 	}
@@ -94,7 +94,7 @@ func (a *App) change(ctx context.Context, by string, s backup.JobSetting, replac
 	if s.Created.IsZero() {
 		s.Created = s.Modified
 	}
-	settings := a.config.JobSettings()
+	settings := a.now.settings()
 	if err := settings.Put(ctx, s); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (a *App) RemoveJob(ctx context.Context, by, name string) (x handler.JobChan
 		return x, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	settings := a.config.JobSettings()
+	settings := a.now.settings()
 	if err = settings.Alone(ctx, func() error { return settings.Delete(ctx, name) }); err != nil {
 		return x, err
 	}

@@ -3,6 +3,8 @@ package caddybackup
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -104,5 +106,62 @@ func TestHideSecrets(t *testing.T) {
 		`"before":[{"command":["x","(withheld)"],"env":{"A":"(withheld)"}}]}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestOddSettings: whatever lies in the storage, Caddy starts, with the jobs of the configuration; what is no job is none, and
+// what is damaged can be seen and removed.
+func TestOddSettings(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	jobs := filepath.Join(dir, "store", "backup", "settings", "shop-server", "jobs")
+	if err := os.MkdirAll(jobs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const source = `"sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]`
+	for name, text := range map[string]string{
+		".json": "{}", "..json": "{}", "a,b.json": "{}", "other.txt": "{}", // no names of jobs
+		"torn.json": `{"name":"torn","job":{"na`, "null.json": "null",
+		"two.json":    `{"name":"two","job":{"name":"fixed",` + source + `}}`,
+		"three.json":  `{"name":"three","job":{"name":"two",` + source + `}}`,
+		"sched.json":  `{"name":"sched","job":{"name":"sched","schedule":"hourly hourly","jitter":-1,"notify":[{"notifiers":["x"]}],` + source + `}}`,
+		"source.json": `{"name":"source","job":{"name":"source","sources":[null,{"name":"../a"},{"name":"a"},{"name":"a"}]}}`,
+		"to.json":     `{"name":"to","job":{"name":"to","to":"nowhere",` + source + `}}`,
+		"right.json":  `{"name":"right","job":{"name":"right",` + source + `}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(jobs, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	persist := false
+	err := caddy.Run(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, filepath.Join(dir, "store"))),
+		AppsRaw:    caddy.ModuleMap{"backup": json.RawMessage(`{"by_hand":true,"host":"shop-server","jobs":[{"name":"fixed",` + source + `}]}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	app, ctx := activeApp(), t.Context()
+	want := map[string]bool{"fixed": false, "null": true, "right": false, "sched": true, "source": true, "three": true, "to": true, "torn": true, "two": true}
+	got := map[string]bool{}
+	for _, j := range app.jobsNow() {
+		got[j.Name] = j.Broken != ""
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v; want %v", got, want)
+	}
+	for name := range want {
+		if _, err := app.RemoveJob(ctx, "anna", name); (err == nil) != (name != "fixed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := app.jobsNow(); len(got) != 1 {
+		t.Errorf("%d jobs are left", len(got))
 	}
 }

@@ -180,6 +180,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.configure(ctx); err != nil {
 		return err
 	}
+	a.now.settings = sync.OnceValue(a.config.JobSettings) // not now: it may write down the host's name
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)

@@ -38,13 +38,14 @@ type JobSettings struct {
 	lock   string
 }
 
-// JobSettings are those of the host, whose name is kept from now on if it was not yet.
+// JobSettings are those of the host, whose name is kept from now on if it was not yet. Their calls end in time, also where the
+// Store does not care; whoever asks often keeps what is returned, so that calls that were left behind do not pile up.
 func (c Config) JobSettings() JobSettings {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	host := safeName(keptHost(&setup{Config: c}))
-	return JobSettings{store: c.Store, folder: path.Join("backup/settings", host, "jobs"), lock: "backup-settings-" + host}
+	return JobSettings{store: bound(c.Store), folder: path.Join("backup/settings", host, "jobs"), lock: "backup-settings-" + host}
 }
 
 // List reads all, in the order in which they were added. An error means that nothing is known, of none of them.
@@ -57,7 +58,7 @@ func (x JobSettings) List(ctx context.Context) (list []JobSetting, err error) {
 	}
 	for _, key := range keys {
 		name, ok := strings.CutSuffix(path.Base(key), ".json")
-		if !ok {
+		if !ok || checkName("job", name) != nil { // not ours
 			continue
 		}
 		data, err := x.store.Load(ctx, key)
