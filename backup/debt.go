@@ -21,10 +21,14 @@ func (j *journal) noteDebt(e event) {
 	}
 }
 
-// inherit takes over what dead processes of this machine owe. Should this process die in the middle, it is owed twice at worst.
-func (j *journal) inherit() (all []debt) {
+// inherit takes over what dead processes of this machine owe, unless wait says of it that it is not time yet: that stays where it
+// is. Should this process die in the middle, it is owed twice at worst.
+func (j *journal) inherit(wait func(debt) bool) (all []debt) {
 	err := j.eachDead(func(d *deadJournal) error {
 		for run, owed := range d.left.owed {
+			if wait(owed) {
+				continue
+			}
 			j.owe(owed.Run, owed.Job)
 			all = append(all, owed)
 			if err := appendEvent(d.file, event{Paid: run}); err != nil {

@@ -115,19 +115,26 @@ func (r *runner) hook(ctx context.Context, when string, h Hook, m Moment) error 
 }
 
 // payOwed runs, once, the programs that are to come after dumps in the midst of which a process of this machine died: as they
-// are configured now. The next backup of the job waits for them.
+// are configured now. The next backup of the job waits for them. Those of a job that is only not known now wait until it is.
 func (s *Service) payOwed(c *setup, journal *journal) {
-	for _, o := range journal.inherit() {
+	for _, o := range journal.inherit(func(o debt) bool { return c.mayComeBack(o.Job) }) {
 		err := s.pay(c, journal, o)
-		if errors.Is(err, ErrClosed) {
-			return // the next start will find them
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrNotFound):
 			c.Logger.Warn("the job of a run that was interrupted has no after programs any more: should anything still be paused, let it go on",
 				"job", o.Job, "run", o.Run, "error", err)
 			journal.paid(o.Run)
+		case err != nil: // the Service is closed
+			c.Logger.Warn("the after programs of a run that was interrupted are run at the next start", "job", o.Job, "run", o.Run, "error", err)
 		}
 	}
+}
+
+// mayComeBack reports whether a job is not as it was set, and a later configuration may have it so: it cannot be loaded, or it is
+// not known which jobs were added at run time.
+func (c *setup) mayComeBack(job string) bool {
+	j, err := c.job(job)
+	return err == nil && j.Broken != "" || err != nil && c.Trouble != ""
 }
 
 func (s *Service) pay(c *setup, journal *journal, o debt) error {

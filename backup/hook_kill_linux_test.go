@@ -48,7 +48,7 @@ func hookKillConfig(root string, source backup.Source, n *notes, after ...backup
 }
 
 // TestHookKill kills a process in the middle of a dump. What comes after the dump is run at the next start, once: not by a Service
-// that does nothing by itself, and before the next backup of the job. When it fails, people are told.
+// that does nothing by itself, or knows the job only later, and before the next backup of the job. When it fails, people are told.
 func TestHookKill(t *testing.T) {
 	root := t.TempDir()
 	backuptest.InitCheaply(t, storage.NewLocal(filepath.Join(root, "repository")))
@@ -72,6 +72,15 @@ func TestHookKill(t *testing.T) {
 	backuptest.Close(t, aside)
 	if got := n.take(); len(got) != 0 {
 		t.Errorf("a Service that does nothing by itself did %v", got)
+	}
+
+	unknown, broken := hookKillConfig(root, backuptest.NewSource("data"), &n), hookKillConfig(root, backuptest.NewSource("data"), &n)
+	unknown.Trouble, unknown.Jobs[0].Name = "jobs that were added at run time are not known", "other"
+	broken.Jobs[0].Broken, broken.Jobs[0].Before, broken.Jobs[0].After = "a variable is not set", nil, nil
+	for _, config := range []backup.Config{unknown, broken} {
+		early := backup.New()
+		must(early.Attach(config))(t)
+		backuptest.Close(t, early)
 	}
 
 	var box inbox
