@@ -17,7 +17,7 @@ type boundedStore struct {
 	to Store
 
 	mu   sync.Mutex
-	left map[string]chan struct{} // calls that were left behind, closed when they end
+	left map[string]chan struct{} // calls that were left behind, closed when all of a name have ended
 }
 
 // boundedLocker is a boundedStore with locks.
@@ -127,11 +127,15 @@ func (b *boundedStore) await(ctx context.Context, name string) error {
 func (b *boundedStore) leave(name string, ended <-chan struct{}, afterwards func()) {
 	gone := make(chan struct{})
 	b.mu.Lock()
+	earlier, two := b.left[name]
 	b.left[name] = gone
 	b.mu.Unlock()
 	go func() {
 		<-ended
 		afterwards()
+		if two { // they were made at once
+			<-earlier
+		}
 		b.mu.Lock()
 		if b.left[name] == gone {
 			delete(b.left, name)

@@ -105,6 +105,54 @@ func TestBoundedStore(t *testing.T) {
 	})
 }
 
+// TestBoundedStoreAtOnce: of two calls at once both are waited for, when both were left behind.
+func TestBoundedStoreAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := make(chan struct{}), make(chan struct{})
+		d := &deafStore{alive: first}
+		s := bound(d)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() { _ = s.Store(ctx, "a", []byte("old")) }()
+		synctest.Wait()
+		d.mu.Lock()
+		d.alive = second
+		d.mu.Unlock()
+		go func() { _ = s.Store(ctx, "a", []byte("newer")) }()
+		time.Sleep(2 * time.Second)
+		close(second)
+		time.AfterFunc(time.Second, func() { close(first) })
+		if err := s.Store(t.Context(), "a", []byte("newest")); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.last != "newest" {
+			t.Errorf("%q is what stays", d.last)
+		}
+	})
+}
+
+// TestJobSettingsDeaf: settings of jobs are given up where the storage does not answer, which else would keep Caddy from starting.
+func TestJobSettingsDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &deafStore{alive: make(chan struct{})}
+		x := Config{Store: d, Host: "shop"}.JobSettings()
+		for range 3 {
+			if err := x.Put(t.Context(), JobSetting{Name: "shop"}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}
+		d.mu.Lock()
+		if d.calls != 1 {
+			t.Errorf("%d calls wait in the storage", d.calls)
+		}
+		d.mu.Unlock()
+		close(d.alive)
+	})
+}
+
 // panickyStore panics.
 type panickyStore struct{ noStore }
 
