@@ -3,7 +3,9 @@ package backup_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,12 +56,12 @@ func TestHistoryUnread(t *testing.T) {
 		m.RunBackup(t, "shop")
 		m.sleepUntil(dayAt(1, 12, 0))
 		m.stop()
-		store.fails = true
+		store.fail(errors.New("a bad sector"))
 		m.start()
 		if h := m.Health(t.Context()); h.OK || !strings.Contains(strings.Join(h.Reasons, ""), "a bad sector") {
 			t.Errorf("%+v", h)
 		}
-		store.fails = false
+		store.fail(nil)
 		m.sleep(time.Minute)
 		if h := m.Health(t.Context()); !h.OK {
 			t.Errorf("%+v", h)
@@ -67,18 +69,26 @@ func TestHistoryUnread(t *testing.T) {
 		if runs, err := m.Runs(t.Context(), backup.RunFilter{}); err != nil || len(runs) != 2 {
 			t.Errorf("%d runs, %v", len(runs), err)
 		}
+		m.stop()
+		store.fail(fs.ErrPermission) // for good: another user has written it
+		m.start()
+		if h := m.Health(t.Context()); strings.Contains(strings.Join(h.Reasons, ""), "cannot be read") {
+			t.Errorf("%+v", h)
+		}
 	})
 }
 
 // holey is a Store that can list what it cannot read.
 type holey struct {
 	plain
-	fails bool
+	fault atomic.Pointer[error]
 }
 
+func (h *holey) fail(err error) { h.fault.Store(&err) }
+
 func (h *holey) Load(ctx context.Context, key string) ([]byte, error) {
-	if h.fails && strings.HasPrefix(key, "backup/runs/") {
-		return nil, errors.New("a bad sector")
+	if err := h.fault.Load(); err != nil && *err != nil && strings.HasPrefix(key, "backup/runs/") {
+		return nil, *err
 	}
 	return h.plain.Load(ctx, key)
 }

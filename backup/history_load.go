@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -41,7 +42,8 @@ func (h *history) unread() error {
 }
 
 // loadNew reads the records that are not known yet. It returns those that died with their process, oldest first, and
-// whether there were any. One that makes no sense is passed over; that one could not be read is the error.
+// whether there were any. One that makes no sense, or belongs to another user, is passed over; that one could not be read is
+// the error.
 func (h *history) loadNew(ctx context.Context, store Store, keys []string) (died []Run, news bool, failed error) {
 	own := h.journal.id()
 	slices.Sort(keys)
@@ -79,10 +81,10 @@ func (e *unreadable) Unwrap() error { return e.error }
 
 func loadRecord(ctx context.Context, store Store, key string) (*record, error) {
 	data, err := store.Load(ctx, key)
-	if isMissing(err) { // removed meanwhile
+	switch {
+	case isMissing(err), errors.Is(err, fs.ErrPermission): // removed meanwhile; or written by another user, with --standalone, for good
 		return nil, err
-	}
-	if err != nil {
+	case err != nil:
 		return nil, &unreadable{err}
 	}
 	rec := &record{key: key}
