@@ -186,10 +186,15 @@ func (d *dumpFile) unchanged() error {
 	if err != nil {
 		return readable(err)
 	}
-	if !os.SameFile(d.before, after) || after.Size() != d.before.Size() || !after.ModTime().Equal(d.before.ModTime()) {
+	if !sameFile(d.before, after) {
 		return errors.New("it changed while it was read: import it when it is complete")
 	}
 	return nil
+}
+
+// sameFile reports whether two looks at a file were at the same content, as far as they tell.
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // Close may be called at any time.

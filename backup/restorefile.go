@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -180,8 +181,9 @@ type fileRestoreRun struct {
 	*runner
 	request FileRestore
 	part    sourcePart
-	target  liveTarget // to overwrite
-	stream  *dumpFile  // when the dump comes from somewhere
+	target  liveTarget  // to overwrite
+	stream  *dumpFile   // when the dump comes from somewhere
+	seen    fs.FileInfo // of the file, when it was read first
 	read    atomic.Int64
 }
 
@@ -278,6 +280,11 @@ func (x *fileRestoreRun) feed(ctx context.Context, f func(io.Reader) error) erro
 		return err
 	}
 	defer d.Close()
+	if x.seen == nil {
+		x.seen = d.before
+	} else if !sameFile(x.seen, d.before) {
+		return fmt.Errorf("%s changed after it was verified: restore it when it is complete", x.request.File)
+	}
 	return f(awaitedReader{&wholeReader{file: d}, &x.life})
 }
 

@@ -1,0 +1,37 @@
+package backup_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+)
+
+// TestRestoreFileChanged: a file that is another by the time that it is restored was never verified, and replaces nothing.
+func TestRestoreFileChanged(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "old.sql")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	write("verified")
+	read := false
+	source := &indexer{Source: backuptest.NewSource("data"), begins: func() { read = true }}
+	e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Sources[0].Source = source })
+	source.Do(func(_ context.Context, w io.Writer, _ *backup.Task) error { // for the safety snapshot
+		write("half of another")
+		_, err := io.WriteString(w, "data")
+		return err
+	})
+	run := must(e.RestoreFile(t.Context(), "alice", backup.FileRestore{Job: "shop", Part: "db.sql", File: file, Overwrite: true, Confirm: "shop"}))(t)
+	run = wait(t, e, run.ID)
+	if run.State != backup.StateFailed || !strings.Contains(run.Error, "changed after it was verified") || !strings.Contains(run.Error, "shop is as it was before") || read {
+		t.Errorf("%s: %s; the source has read it: %v", run.State, run.Error, read)
+	}
+}
