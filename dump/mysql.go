@@ -134,6 +134,10 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	if err != nil {
 		return backup.Facts{}, err
 	}
+	large, err := conn.oversized(ctx)
+	if err != nil {
+		return backup.Facts{}, err
+	}
 	program, settings, err := s.program(tool, args...)
 	if err != nil {
 		return backup.Facts{}, err
@@ -141,8 +145,13 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	defer settings.Close()
 	ctx, stop := m.watchLocks(ctx, conn)
 	defer stop()
-	if facts.Rows, err = dumpAlong(ctx, t, program, w, readScript); err != nil {
+	read := func(r io.Reader) (map[string]int64, error) { return readStatements(r, large.look) }
+	if facts.Rows, err = dumpAlong(ctx, t, program, w, read); err != nil {
 		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
+	}
+	if note := large.note(); note != "" {
+		facts.Notes = append(facts.Notes, note)
+		t.Log.Warn(note, "database", database)
 	}
 	facts.Checked = checkedMySQL
 	return facts, nil
@@ -172,6 +181,11 @@ func (m *MySQL) ignored(database string) (options []string) {
 
 // readScript reads a script to its end, counts the rows of its tables, and says whether it is whole.
 func readScript(r io.Reader) (map[string]int64, error) {
+	return readStatements(r, func([]byte, sqlMode) {})
+}
+
+// readStatements is readScript, which shows each statement on the way.
+func readStatements(r io.Reader, see func(stmt []byte, mode sqlMode)) (map[string]int64, error) {
 	script, rows := newSQLScript(r), map[string]int64{}
 	for {
 		stmt, err := script.next()
@@ -182,6 +196,7 @@ func readScript(r io.Reader) (map[string]int64, error) {
 			return nil, err
 		}
 		countRows(stmt, rows)
+		see(stmt, script.mode)
 	}
 	if !script.complete {
 		return nil, fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)

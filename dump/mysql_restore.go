@@ -127,6 +127,10 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 	if err := c.follow(ctx, script, guard, "SET sql_mode = ''"); err != nil {
 		return err
 	}
+	limit, err := c.packet(ctx)
+	if err != nil {
+		return err
+	}
 	var views myViews
 	for n := 1; ; n++ {
 		stmt, err := script.next()
@@ -149,7 +153,7 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 		if setsMode(run) {
 			err = c.follow(ctx, script, guard, string(run))
 		} else {
-			_, err = c.ExecContext(ctx, string(run))
+			err = c.send(ctx, run, script.mode, limit)
 		}
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
@@ -167,7 +171,7 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 	if err := views.make(ctx, c); err != nil {
 		return err
 	}
-	_, err := c.ExecContext(ctx, "COMMIT") // a script may have said that it will
+	_, err = c.ExecContext(ctx, "COMMIT") // a script may have said that it will
 	return err
 }
 
