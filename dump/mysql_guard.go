@@ -17,15 +17,38 @@ import (
 // nothing of it runs already while the dump is restored, rows are literals, and no table is filled behind its triggers.
 type myGuard struct {
 	mode     sqlMode         // of the session, as the server says
-	charset  string          // character_set_client, as far as the script told
+	charset  string          // character_set_client, as the server says
+	caseless bool            // names of tables that differ in case are the same
 	origin   string          // the database that was dumped, "" when nobody knows
 	routines bool            // there are some
-	triggers map[string]bool // tables that have some, or whose rows are elsewhere
+	closed   map[string]bool // tables that have triggers, or whose rows are elsewhere, and views: nothing is filled in
 	enabled  []string        // events that were enabled: they are made disabled
 }
 
 func newMyGuard(origin string) *myGuard {
-	return &myGuard{origin: origin, triggers: map[string]bool{}}
+	return &myGuard{origin: origin, closed: map[string]bool{}}
+}
+
+// key is that of a table in closed.
+func (g *myGuard) key(table string) string {
+	if g.caseless {
+		return strings.ToLower(table)
+	}
+	return table
+}
+
+// unclear reports whether a token outside of quotes has bytes that some character sets have for space, or for characters that
+// begin a comment behind two dashes.
+func (g *myGuard) unclear(t myToken) bool {
+	switch {
+	case t.kind == 0x7f:
+		return true
+	case t.kind != 'w' && t.kind < 0x80, g.charset == "", strings.HasPrefix(g.charset, "utf8"):
+		return false
+	case g.charset == "latin1":
+		return bytes.IndexByte(t.text, 0xa0) >= 0
+	}
+	return bytes.ContainsFunc(t.text, func(r rune) bool { return r >= 0x80 })
 }
 
 // ambiguous are character sets in whose characters a byte can stand that looks like a backslash or a quote.
@@ -50,10 +73,13 @@ func (g *myGuard) admit(stmt []byte) ([]byte, error) {
 	if x, ok := openInsert(stmt, g.mode); ok {
 		return stmt, g.rows(x)
 	}
-	h := newMyHead(stmt, g.mode)
+	h := g.head(stmt)
 	switch {
 	case settings.Match(stmt):
-		return stmt, g.set(stmt)
+		if notOurs.Match(stmt) {
+			return nil, refused(stmt)
+		}
+		return stmt, nil
 	case h.words("CREATE"):
 		return g.create(stmt, h)
 	case h.words("DROP"):
@@ -80,8 +106,8 @@ var plainForms = regexp.MustCompile("^(?:" +
 
 // rows looks through an INSERT.
 func (g *myGuard) rows(x *myInsert) error {
-	if g.routines || g.triggers[x.table] {
-		return fmt.Errorf("%w: rows for table %s, which has triggers already or keeps its rows elsewhere, or behind routines: no dump program writes that", backup.ErrInvalid, x.table)
+	if g.routines || g.closed[g.key(x.table)] {
+		return fmt.Errorf("%w: rows for table %s, which has triggers already, keeps its rows elsewhere or is a view, or behind routines: no dump program writes that", backup.ErrInvalid, x.table)
 	}
 	values, err := make([][]byte, 0, 64), error(nil)
 	for {
@@ -93,29 +119,17 @@ func (g *myGuard) rows(x *myInsert) error {
 
 // settings are variables of the session with plain values: SET NAMES utf8mb4, SET @a=@@b, c=0.
 var (
-	settings  = regexp.MustCompile(`^(?:/\*M?!\d{5,6} ?)?(?i:SET) (?:NAMES [a-zA-Z0-9_]+|` + plainSetting + `(?:, ` + plainSetting + `)*) *(?:\*/)?$`)
-	notOurs   = regexp.MustCompile(`(?i)global|persist|password|\brole\b|sql_log_bin|init_connect`)
-	clientSet = regexp.MustCompile(`(?i)(?:\bNAMES |[^@\w]character_set_client *= *)([a-zA-Z0-9]+)`)
+	settings = regexp.MustCompile(`^(?:/\*M?!\d{5,6} ?)?(?i:SET) (?:NAMES [a-zA-Z0-9_]+|` + plainSetting + `(?:, ` + plainSetting + `)*) *(?:\*/)?$`)
+	notOurs  = regexp.MustCompile(`(?i)global|persist|password|\brole\b|sql_log_bin|init_connect|storage_engine`)
 )
 
 const plainSetting = `(?:@|@@|@@(?i:session)\.)?[a-zA-Z_0-9]+ *= *(?:'[^'\\]*'|-?[a-zA-Z0-9_]+|@[a-zA-Z_0-9]+|@@(?:(?i:session)\.)?[a-zA-Z_0-9]+)`
-
-// set looks at settings.
-func (g *myGuard) set(stmt []byte) error {
-	if notOurs.Match(stmt) {
-		return refused(stmt)
-	}
-	if m := clientSet.FindSubmatch(stmt); m != nil {
-		g.charset = strings.ToLower(string(m[1]))
-	}
-	return nil
-}
 
 // myHead reads the tokens that a statement begins with. Comments that all servers read are no tokens here.
 type myHead struct {
 	tokens []myToken // the first ones
 	mode   sqlMode
-	hidden bool // the last one is in a comment that only some servers read
+	hidden bool // what follows is in a comment that only some servers read, or may be read in two ways
 }
 
 const headTokens = 48
@@ -123,13 +137,13 @@ const headTokens = 48
 // oldComment begins one that all servers read that there are: /*!50003.
 var oldComment = regexp.MustCompile(`^/\*!(?:[34]\d{4}|50[0-6]\d\d)$`)
 
-func newMyHead(stmt []byte, mode sqlMode) *myHead {
-	h := &myHead{mode: mode}
-	for t := range myTokens(stmt, mode) {
+func (g *myGuard) head(stmt []byte) *myHead {
+	h := &myHead{mode: g.mode}
+	for t := range myTokens(stmt, g.mode) {
 		switch {
 		case t.kind == '*' || t.kind == '!' && oldComment.Match(t.text):
 			continue
-		case t.kind == '!':
+		case t.kind == '!' || g.unclear(t):
 			h.hidden = true
 			return h
 		}

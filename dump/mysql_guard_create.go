@@ -29,7 +29,9 @@ func (g *myGuard) create(stmt []byte, h *myHead) ([]byte, error) {
 	ok := false
 	switch {
 	case h.words("VIEW"):
-		_, ok = h.own()
+		var name string
+		name, ok = h.own()
+		g.closed[g.key(name)] = true
 	case h.words("TRIGGER"):
 		return g.trigger(stmt, h)
 	case h.words("EVENT"):
@@ -74,26 +76,36 @@ func (h *myHead) function() bool {
 // outside are engines whose rows are in other tables, files or servers. The dump programs write none for them.
 var outside = []string{"MERGE", "MRG_MYISAM", "MRG_ISAM", "FEDERATED", "FEDERATEDX", "CONNECT", "SPIDER"}
 
-// table looks through a table's definition: no rows of others come with it. A default that draws from a sequence of the database
-// that was dumped draws from the one that is restored.
+// table looks through a table's definition: no rows of others come with it, and no definition of theirs, which may be that of one
+// whose rows are elsewhere. A default that draws from a sequence of the database that was dumped draws from the one that is restored.
 func (g *myGuard) table(stmt []byte, h *myHead) ([]byte, error) {
 	h.words("IF", "NOT", "EXISTS")
 	table, ok := h.own()
-	if !ok || g.routines || len(h.tokens) == 0 {
+	if !ok || g.routines || h.take().kind != '(' || h.peek().is("LIKE") {
 		return nil, refused(stmt)
 	}
-	var last [6]myToken // the last is that of the turn
+	var last [6]myToken // but for beginnings and ends of comments; the last is that of the turn
 	values := false
 	var names []myToken // those of the dumped database before a sequence
 	for t := range myTokens(stmt, g.mode) {
-		if values && !t.is("LESS", "IN") || t.is("SELECT") || t.is("TABLE") && t.at > h.tokens[0].at {
+		if values && !t.is("LESS", "IN") {
 			return nil, refused(stmt)
 		}
-		values = t.is("VALUES")
+		if values = t.is("VALUES"); t.kind == '!' || t.kind == '*' {
+			continue
+		}
 		copy(last[:], last[1:])
 		last[5] = t
-		if last[3].is("ENGINE") && last[4].kind == '=' && t.is(outside...) || last[4].is("ENGINE") && t.is(outside...) {
-			g.triggers[table] = true
+		if t.is("SELECT") || t.is("TABLE") && t.at > h.peek().at || g.unclear(t) {
+			return nil, refused(stmt)
+		}
+		if last[4].is("ENGINE") && t.kind != '=' || last[3].is("ENGINE") && last[4].kind == '=' {
+			if t.kind != 'w' { // in quotes it could be written in many ways
+				return nil, refused(stmt)
+			}
+			if t.is(outside...) {
+				g.closed[g.key(table)] = true
+			}
 		}
 		// nextval ( `shop` . `numbers`
 		if last[1].is("NEXTVAL", "LASTVAL") && last[2].kind == '(' && last[4].kind == '.' && last[3].kind == '`' && last[3].unquoted() == g.origin {
@@ -132,7 +144,7 @@ func (g *myGuard) trigger(stmt []byte, h *myHead) ([]byte, error) {
 	if !ok || len(h.tokens) == 0 {
 		return nil, refused(stmt)
 	}
-	g.triggers[table] = true
+	g.closed[g.key(table)] = true
 	for _, c := range slices.Backward(cut) {
 		stmt = slices.Concat(stmt[:c[0]], stmt[c[1]:])
 	}

@@ -58,7 +58,12 @@ func TestMyGuardRefuses(t *testing.T) {
 		"CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW DELETE FROM shop.sale;\nINSERT INTO `a` VALUES (1)", "ALTER TABLE `a` ADD COLUMN b int", "ALTER TABLE `shop`.`a` DISABLE KEYS",
 		"/*!40000 ALTER TABLE `a`.`b` DISABLE KEYS */", "ALTER DATABASE `shop` UPGRADE DATA DIRECTORY NAME", "ALTER EVENT e ENABLE", "INSTALL SONAME 'x'", "INSTALL PLUGIN x SONAME 'y'",
 		"CHANGE MASTER TO MASTER_HOST='x'", "XA RECOVER", "HANDLER shop.sale OPEN", "PREPARE a FROM 'DROP TABLE x'", "EXECUTE IMMEDIATE 'DROP TABLE x'", "BEGIN NOT ATOMIC DROP TABLE shop.sale", "REPLACE INTO `a` SET b = 1",
-		"SET NAMES gbk;\nINSERT INTO `a` VALUES ('\xbf\\'), (shop.wipe()) -- ')", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) SELECT 1", "VALUES (1)", "(SELECT 1)", "LOCK TABLES `shop`.`sale` WRITE, x READ /*! */; DROP DATABASE shop",
+		"SET default_storage_engine = MERGE", "SET @@storage_engine = 'MERGE'",
+		"CREATE VIEW `v` AS SELECT a FROM shop.sale;\nINSERT INTO `v` VALUES (1)", "/*!50001 CREATE ALGORITHM=MERGE */ /*!50001 VIEW `v` AS SELECT a FROM shop.sale */;\nREPLACE INTO `v` VALUES (1)",
+		"CREATE TABLE `m` (a int) ENGINE='M\\ERGE' UNION=(`shop`.`sale`)", "CREATE TABLE `m` (a int) ENGINE=`MERGE` UNION=(`shop`.`sale`)", "CREATE TABLE `m` (a int) ENGINE \"MERGE\"",
+		"CREATE TABLE `m` (a int) ENGINE=/*!40000 MERGE */ UNION=(`shop`.`sale`);\nINSERT INTO `m` VALUES (1)", "CREATE TABLE `m` LIKE `shop`.`merged`", "CREATE TABLE `m` (LIKE `shop`.`merged`)",
+		"CREATE TABLE `b` (a int) --\x7f '\n AS SELECT * FROM shop.sale --\x7f '", "CREATE EVENT `e` ON SCHEDULE EVERY 1 SECOND --\x7f DISABLE\n DO DROP TABLE x",
+		"CREATE TABLE `b` (a int)\x7f", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) SELECT 1", "VALUES (1)", "(SELECT 1)", "LOCK TABLES `shop`.`sale` WRITE, x READ /*! */; DROP DATABASE shop",
 	} {
 		if out, err := admitted(script+";\n", "shop"); !errors.Is(err, backup.ErrInvalid) {
 			t.Errorf("%q was let through as %q, %v", script, out, err)
@@ -108,7 +113,8 @@ func TestMyGuardAdmits(t *testing.T) {
 
 // A hostile dump changes nothing outside of the new database, with all rights of the server's first user.
 func testMySQLHostileStatements(t *testing.T, my *realtest.MariaDB) {
-	my.SQL(t, "", "CREATE DATABASE victim; CREATE TABLE victim.sale (a int); INSERT INTO victim.sale VALUES (1)")
+	my.SQL(t, "", "CREATE DATABASE victim; CREATE TABLE victim.sale (a int); INSERT INTO victim.sale VALUES (1); "+
+		"CREATE TABLE victim.isam (a int) ENGINE=MyISAM; CREATE TABLE victim.merged (a int) ENGINE=MERGE UNION=(victim.isam) INSERT_METHOD=LAST")
 	m := mySource(t, my.DSN("victim"))
 	before := myState(t, my, "victim")
 	for _, statement := range []string{
@@ -117,6 +123,17 @@ func testMySQLHostileStatements(t *testing.T, my *realtest.MariaDB) {
 		"CREATE TABLE `m` (a int) ENGINE=MRG_MyISAM UNION=(`victim`.`sale`);\nINSERT INTO `m` VALUES (1)",
 		"CREATE TABLE `a` (b int);\nCREATE TRIGGER victim.t BEFORE INSERT ON victim.sale FOR EACH ROW SET @a = 1;\nINSERT INTO `a` VALUES (1)",
 		"CREATE EVENT `e` ON SCHEDULE AT now() ON COMPLETION PRESERVE DO DROP DATABASE victim",
+		// The server must not read quotes otherwise than we do, however that is set.
+		"CREATE TABLE `a` (b text);\nSET @@sql_mode='NO_BACKSLASH_ESCAPES';\nINSERT INTO `a` VALUES ('\\'),((SELECT max(a) FROM victim.sale))-- ')",
+		"CREATE TABLE `a` (b text);\nSET @x='gbk', @@character_set_client=@x;\nINSERT INTO `a` VALUES ('\xbf\\'),((SELECT max(a) FROM victim.sale))-- ')",
+		"CREATE TABLE `a` (b text);\nSET character_set_client=28;\nINSERT INTO `a` VALUES ('\xbf\\'),((SELECT max(a) FROM victim.sale))-- ')",
+		"CREATE TABLE `a` (b text) --\x7f '\n AS SELECT a FROM victim.sale --\x7f '",
+		"SET NAMES latin1;\nCREATE TABLE `a` (b text) AS SELECT\xa0a FROM victim.sale",
+		"CREATE VIEW `v` AS SELECT a FROM victim.sale;\nINSERT INTO `v` VALUES (3)",
+		"CREATE TABLE `m` (a int) ENGINE='MERGE' UNION=(`victim`.`isam`) INSERT_METHOD=LAST;\nINSERT INTO `m` VALUES (1)",
+		"CREATE TABLE `m` (a int) ENGINE=/*!40000 MERGE */ UNION=(`victim`.`isam`) INSERT_METHOD=LAST;\nINSERT INTO `m` VALUES (1)",
+		"SET default_storage_engine=MERGE;\nCREATE TABLE `m` (a int) UNION=(`victim`.`isam`) INSERT_METHOD=LAST;\nINSERT INTO `m` VALUES (1)",
+		"CREATE TABLE `m` LIKE `victim`.`merged`;\nINSERT INTO `m` VALUES (1)",
 	} {
 		script := strings.NewReader(statement + ";\n-- Dump completed\n")
 		if err := m.Restore(t.Context(), backup.Part{}, script, "hostile", dumptest.Task(t)); err == nil || myExists(t, my, "hostile") {

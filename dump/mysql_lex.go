@@ -85,7 +85,7 @@ func myTokenAt(rest []byte, mode sqlMode) (kind byte, n int) {
 		return 0, 1
 	case c == '\'' || c == '"' || c == '`':
 		return c, quotedLength(rest, mode.escapes(c))
-	case c == '#' || starts("--") && (len(rest) == 2 || rest[2] <= ' '):
+	case c == '#' || starts("--") && (len(rest) == 2 || rest[2] <= ' ' || rest[2] == 0x7f):
 		return 0, upTo(rest, "\n")
 	case starts("/*!") || starts("/*M!"):
 		n := bytes.IndexByte(rest, '!') + 1

@@ -150,7 +150,7 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 		if run == nil {
 			continue
 		}
-		if setsMode(run) {
+		if settings.Match(run) {
 			err = c.follow(ctx, script, guard, string(run))
 		} else {
 			err = c.send(ctx, run, script.mode, limit)
@@ -175,16 +175,18 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 	return err
 }
 
-// follow runs a statement that changes how the server reads quotes, and has script and guard read them the same way: what they
-// took for a value must not be a statement for the server.
+// follow runs a statement that may change how the server reads quotes and bytes, and has script and guard read them the same way:
+// what they took for a value must not be a statement for the server. There are many ways to write such a setting: it is asked.
 func (c *myConn) follow(ctx context.Context, script *sqlScript, guard *myGuard, stmt string) error {
 	if _, err := c.ExecContext(ctx, stmt); err != nil {
 		return err
 	}
-	mode, err := c.value(ctx, "SELECT @@SESSION.sql_mode")
+	var mode string
+	err := c.QueryRowContext(ctx, "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@lower_case_table_names > 0").
+		Scan(&mode, &guard.charset, &guard.caseless)
 	if err == nil {
-		script.mode = parseSQLMode(mode)
-		guard.mode = script.mode
+		guard.mode = parseSQLMode(mode)
+		script.mode = guard.mode
 	}
 	return err
 }
