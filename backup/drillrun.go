@@ -103,7 +103,7 @@ func (x *drillRun) judge(failed []error) error {
 	if len(failed) == 0 {
 		return nil
 	}
-	return fmt.Errorf("snapshot %s of %s would not come back as it was: %w", x.snapshot.ID.Short(), minute(x.snapshot.Time), errors.Join(failed...))
+	return fmt.Errorf("snapshot %s of %s did not come back in the drill: %w", x.snapshot.ID.Short(), minute(x.snapshot.Time), errors.Join(failed...))
 }
 
 // try tries one part out, and keeps the evidence.

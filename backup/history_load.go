@@ -105,7 +105,7 @@ func (h *history) keep(store Store, rec *record) (died bool) {
 	alive := rec.State.Done() || h.foreign(rec) || h.journal.alive(rec.Owner)
 	h.mu.Unlock()
 	if !alive {
-		died = h.interrupt(store, rec, "the process that ran it is gone: it crashed or was killed, or the machine was")
+		died = h.interrupt(store, rec, "the process that ran it is gone: it crashed or was killed, or the machine went down")
 	}
 	h.put(rec)
 	return died

@@ -267,6 +267,7 @@ func (s *myServer) explain(what string, err error) error {
 }
 
 var myHints = []struct{ words, way string }{
+	{"SUPER", "restore as a user with the right SET USER (SUPER on older servers): views, triggers or routines belong to other users"},
 	{"Access denied", "grant the user what is missing"},
 	{"insufficent privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"}, // as it is spelt there
 	{"insufficient privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"},
@@ -274,7 +275,6 @@ var myHints = []struct{ words, way string }{
 	{"server has gone away", "the server ended the connection; see its log"},
 	{"Table definition has changed", "a table was altered during the dump: back up again"},
 	{"max_allowed_packet", "raise max_allowed_packet of the server: a row is larger than it"},
-	{"SUPER", "restore as a user with the right SET USER (SUPER on older servers): views and routines belong to other users"},
 }
 
 var _ backup.Examiner = (*MySQL)(nil)

@@ -52,8 +52,8 @@ func (m *MySQL) Ready(ctx context.Context, d backup.Stored, o backup.Over, t *ba
 	}
 	probe := x.New
 	if _, err := conn.ExecContext(ctx, "CREATE DATABASE "+quoteMyName(probe)); err != nil {
-		return fmt.Errorf("the dump is restored beside the live database first, and user %s may not make one: %w; GRANT ALL ON `%s%%`.* TO this user",
-			s.user, err, strings.ReplaceAll(besidePrefix, "_", `\_`))
+		return fmt.Errorf("the dump is restored beside the live database first, and user %s may not make one: %w; %s",
+			s.user, err, conn.grant(ctx))
 	}
 	return s.drop(probe)
 }

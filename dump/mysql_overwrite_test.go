@@ -81,8 +81,17 @@ func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
 		t.Error(got)
 	}
 	my.SQL(t, "", "CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'x'; GRANT ALL ON live.* TO poor@'127.0.0.1'")
-	if err := mySource(t, my.UserDSN("poor", "x", "live")).Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "GRANT ALL ON `caddy") {
+	poor, grant := mySource(t, my.UserDSN("poor", "x", "live")), "GRANT ALL ON `caddy\\_backup\\_%`.* TO 'poor'@'127.0.0.1'"
+	if err := poor.Ready(t.Context(), stored, backup.Over{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), grant) {
 		t.Error(err)
+	}
+	at := backup.Scratch{Name: backup.ScratchPrefix + "20261122t010203z_abcd_01234566"}
+	if _, err := poor.Drill(t.Context(), stored, bytes.NewReader(dump), at, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), grant) {
+		t.Error(err)
+	}
+	my.SQL(t, "", grant)
+	if _, err := poor.Drill(t.Context(), stored, bytes.NewReader(dump), at, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "right SET USER") {
+		t.Error("with what it told to grant, but triggers of others: ", err)
 	}
 	my.SQL(t, "", "DROP DATABASE live")
 }

@@ -172,6 +172,7 @@ func TestRestoreForms(t *testing.T) {
 	needs(t, "replaced", get(t, "anna", server.URL+"/runs/"+over.ID).body, html.EscapeString(over.Undo), "/undo", "What was replaced", short(safety.ID))
 	needs(t, "replaced, for others", get(t, "otto", server.URL+"/runs/"+over.ID).body, "!/undo", short(safety.ID))
 	needs(t, "the safety snapshot", get(t, "anna", server.URL+"/snapshots/"+safety.ID).body, "A safety snapshot")
+	needs(t, "the job", get(t, "anna", server.URL+"/jobs/shop").body, `class="result safety"`)
 
 	back := sent(t, env, server.URL+"/runs/"+over.ID+"/undo")
 	if back.Snapshot != safety.ID || !back.DryRun || back.Confirm != "shop" {

@@ -28,6 +28,16 @@ type jobView struct {
 	Damaged   string // which cannot be read
 }
 
+// Newest is the newest of the snapshots shown that a backup made; nil when there is none.
+func (v jobView) Newest() *snapshotView {
+	for i := range v.Snapshots {
+		if !v.Snapshots[i].Safety() {
+			return &v.Snapshots[i]
+		}
+	}
+	return nil
+}
+
 // snapshotView is a row of a table of snapshots.
 type snapshotView struct {
 	tagged
