@@ -35,6 +35,10 @@ take it from. With --standalone they do the work themselves, with the jobs and
 repositories of --config (default: the Caddyfile in this folder): for the day
 on which the server is gone. That works beside a running server, too.
 
+Times are those of the job's timezone, else of the configuration's, else of
+this machine; where this machine's clock shows another time, the offset from
+UTC stands behind it. With --json they are in UTC.
+
 Data goes to the standard output, messages and progress to the standard error.
 
 Exit codes: 0 all is well; 1 failed; 3 some jobs failed, a backup is

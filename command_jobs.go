@@ -33,7 +33,7 @@ func jobsCommand() *cobra.Command {
 				return err
 			}
 			if len(args) > 0 {
-				return s.printAdded(jobs[0].Added)
+				return s.printAdded(jobs[0])
 			}
 			repositories, err := s.Repositories(ctx)
 			if err != nil {
@@ -78,8 +78,9 @@ func (s *session) printJobs(jobs []backup.JobStatus) error {
 	}
 	row("JOB", "SCHEDULE", "LAST RUN", "", "LAST GOOD", "DRILLED", "NEXT RUN", "")
 	for _, j := range jobs {
-		state, last := lastRun(j.LastRun)
-		row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.LastGood, "never"), timeOr(j.Drill.LastGood, "never"), timeOr(j.NextRun, "-"), standing(j))
+		state, last := lastRun(j.Zone, j.LastRun)
+		row(printable(j.Name), scheduleOf(j.Schedule), last, state, timeOr(j.Zone, j.LastGood, "never"), timeOr(j.Zone, j.Drill.LastGood, "never"),
+			timeOr(j.Zone, j.NextRun, "-"), standing(j))
 	}
 	return t.write(s.out)
 }
@@ -95,28 +96,29 @@ func standing(j backup.JobStatus) string {
 	case !j.Enabled:
 		return "off"
 	case j.Overdue():
-		return "OVERDUE since " + localTime(j.OverdueSince)
+		return "OVERDUE since " + timeIn(j.Zone, j.OverdueSince)
 	case !j.Drill.OverdueSince.IsZero():
-		return "drill OVERDUE since " + localTime(j.Drill.OverdueSince)
+		return "drill OVERDUE since " + timeIn(j.Zone, j.Drill.OverdueSince)
 	case j.Drill.LastRun != nil && j.Drill.LastRun.State == backup.StateFailed:
-		return "drill FAILED " + localTime(j.Drill.LastRun.Ended)
+		return "drill FAILED " + timeIn(j.Zone, j.Drill.LastRun.Ended)
 	case j.Running != nil:
 		return string(j.Running.State)
 	case j.Added != nil:
-		return "added " + localTime(j.Added.Created)
+		return "added " + timeIn(j.Zone, j.Added.Created)
 	}
 	return ""
 }
 
 // printAdded says of a job where it comes from, if that is not the configuration.
-func (s *session) printAdded(a *backup.AddedJob) error {
+func (s *session) printAdded(j backup.JobStatus) error {
+	a := j.Added
 	if a == nil {
 		return nil
 	}
 	var t table
 	t.row()
-	t.row("Added at run time", localTime(a.Created))
-	t.row("Changed", localTime(a.Modified), "by "+printable(a.By))
+	t.row("Added at run time", timeIn(j.Zone, a.Created))
+	t.row("Changed", timeIn(j.Zone, a.Modified), "by "+printable(a.By))
 	return t.write(s.out)
 }
 
@@ -129,18 +131,18 @@ func (s *session) printPlanned(repositories []backup.RepositoryStatus) error {
 				t.row()
 				t.row("REPOSITORY", "", "SCHEDULE", "LAST RUN", "", "NEXT RUN")
 			}
-			state, last := lastRun(p.LastRun)
-			t.row(printable(r.Name), string(p.Kind), p.When(), last, state, timeOr(p.Next, "-"))
+			state, last := lastRun(r.Zone, p.LastRun)
+			t.row(printable(r.Name), string(p.Kind), p.When(), last, state, timeOr(r.Zone, p.Next, "-"))
 		}
 	}
 	return t.write(s.out)
 }
 
-func lastRun(run *backup.Run) (state, at string) {
+func lastRun(zone string, run *backup.Run) (state, at string) {
 	if run == nil {
 		return "", "never"
 	}
-	return string(run.State), localTime(run.Created)
+	return string(run.State), timeIn(zone, run.Created)
 }
 
 func scheduleOf(s backup.Schedule) string {
@@ -150,9 +152,9 @@ func scheduleOf(s backup.Schedule) string {
 	return s.String()
 }
 
-func timeOr(at time.Time, otherwise string) string {
+func timeOr(zone string, at time.Time, otherwise string) string {
 	if at.IsZero() {
 		return otherwise
 	}
-	return localTime(at)
+	return timeIn(zone, at)
 }

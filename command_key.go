@@ -42,14 +42,15 @@ func keyListCommand() *cobra.Command {
 			if s.json {
 				return s.printJSON(keys)
 			}
-			return s.printKeys(keys)
+			return s.printKeys(ctx, keys)
 		}),
 	}
 }
 
 // printKeys marks the key that our password opens with a star, as restic does.
-func (s *session) printKeys(keys []backup.Key) error {
+func (s *session) printKeys(ctx context.Context, keys []backup.Key) error {
 	var t table
+	clock := s.clock(ctx)
 	t.row(" ID", "USER", "HOST", "CREATED")
 	for _, k := range keys {
 		mark := " "
@@ -60,7 +61,7 @@ func (s *session) printKeys(keys []backup.Key) error {
 			t.row(mark+k.ID.Short(), "damaged: "+printable(k.Damaged))
 			continue
 		}
-		t.row(mark+k.ID.Short(), printable(k.Username), printable(k.Hostname), localTime(k.Created))
+		t.row(mark+k.ID.Short(), printable(k.Username), printable(k.Hostname), clock.of("", k.Created))
 	}
 	return t.write(s.out)
 }

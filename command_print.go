@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -51,9 +50,6 @@ func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // short is an ID as people see it.
 func short(id string) string { return id[:min(len(id), 8)] }
-
-// localTime is how people at this machine read a time.
-func localTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 // printable keeps names and messages that come out of backups from steering the terminal.
 func printable(s string) string {

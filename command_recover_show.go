@@ -67,7 +67,7 @@ func (s *session) printOneSeries(x backup.Series) error {
 		if doubt := x.Doubt(snapshot); doubt != "" || x.Job == "" {
 			state = doubt
 		}
-		t.row(" "+mark, short(snapshot.ID), localTime(snapshot.Time), size(snapshot.Size), state)
+		t.row(" "+mark, short(snapshot.ID), timeIn("", snapshot.Time), size(snapshot.Size), state)
 	}
 	if err := t.write(s.out); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *session) recoverAll(ctx context.Context, q *recovery, list []backup.Ser
 		best := list[i].Best()
 		target := filepath.Join(q.target, folder)
 		s.note("restoring snapshot %s of %s, made %s, into %s", short(best.ID), printable(strings.Join(best.Paths, " ")),
-			localTime(best.Time), printable(target))
+			timeIn("", best.Time), printable(target))
 		run, err := s.Restore(ctx, backup.RestoreRequest{Snapshot: best.ID, Target: target, Partial: true})
 		if err == nil {
 			run, err = s.follow(ctx, run)

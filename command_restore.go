@@ -77,7 +77,7 @@ func (s *session) restore(ctx context.Context, q backup.RestoreRequest, args []s
 		}
 	}
 	q.Repository, q.Snapshot = x.Repository, x.ID // "latest" might be another one when the restore begins
-	s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), localTime(x.Time))
+	s.note("restoring snapshot %s of %s, made %s", short(x.ID), printable(strings.Join(x.Paths, " ")), s.clock(ctx).of(x.Job, x.Time))
 	return s.confirmed(ctx, q.Overwrite, &q.Confirm, &q.DryRun, func() (backup.Run, error) { return s.Restore(ctx, q) })
 }
 

@@ -63,22 +63,23 @@ func (s *session) preview(ctx context.Context, jobs []string) error {
 		return errors.Join(s.printJSON(reports), refused)
 	}
 	for _, report := range reports {
-		if err := s.printRetention(report, "would be removed"); err != nil {
+		if err := s.printRetention(ctx, report, "would be removed"); err != nil {
 			return err
 		}
 	}
 	return refused
 }
 
-func (s *session) printRetention(r backup.RetentionReport, removed string) error {
+func (s *session) printRetention(ctx context.Context, r backup.RetentionReport, removed string) error {
 	t := table{right: []int{2}}
 	t.row("ID", "TIME", "SIZE", "", "WHY")
+	clock := s.clock(ctx)
 	for _, x := range r.Snapshots {
 		fate := "kept"
 		if !x.Kept {
 			fate = removed
 		}
-		t.row(short(x.ID), localTime(x.Time), size(x.Size), fate, printable(strings.Join(x.Reasons, ", ")))
+		t.row(short(x.ID), clock.of(r.Job, x.Time), size(x.Size), fate, printable(strings.Join(x.Reasons, ", ")))
 	}
 	if len(r.Snapshots) == 0 {
 		fmt.Fprintf(s.out, "%s: no snapshots\n", r.Job)
@@ -126,7 +127,7 @@ func (s *session) forgetJob(ctx context.Context, q backup.ForgetRequest) (backup
 		return backup.Run{}, err
 	}
 	if !s.json && report.Retention != nil {
-		if err := s.printRetention(report, "to be removed"); err != nil {
+		if err := s.printRetention(ctx, report, "to be removed"); err != nil {
 			return backup.Run{}, err
 		}
 	}
@@ -306,7 +307,7 @@ the others: pinned ones, those of other programs, and the last good one of a job
 				return err
 			}
 			run, err = s.follow(ctx, run)
-			s.printRemoved(run)
+			s.printRemoved(ctx, run)
 			return s.report(run, err)
 		}),
 	}
@@ -318,14 +319,16 @@ the others: pinned ones, those of other programs, and the last good one of a job
 	return cmd
 }
 
-func (s *session) printRemoved(run backup.Run) {
+func (s *session) printRemoved(ctx context.Context, run backup.Run) {
+	if s.json || len(run.Removed) == 0 {
+		return
+	}
+	clock := s.clock(ctx)
 	verb := "deleted"
 	if run.DryRun {
 		verb = "would be deleted"
 	}
 	for _, x := range run.Removed {
-		if !s.json {
-			fmt.Fprintf(s.out, "%s: %s of %s, made %s\n", verb, short(x.ID), printable(x.Job), localTime(x.Time))
-		}
+		fmt.Fprintf(s.out, "%s: %s of %s, made %s\n", verb, short(x.ID), printable(x.Job), clock.of(x.Job, x.Time))
 	}
 }

@@ -41,7 +41,7 @@ func listCommand() *cobra.Command {
 				case s.json:
 					return snapshotsOf{repository, list}, nil
 				}
-				return nil, s.printSnapshots(list)
+				return nil, s.printSnapshots(ctx, list)
 			})
 		}),
 	}
@@ -56,15 +56,16 @@ type snapshotsOf struct {
 	backup.SnapshotList
 }
 
-func (s *session) printSnapshots(list backup.SnapshotList) error {
+func (s *session) printSnapshots(ctx context.Context, list backup.SnapshotList) error {
 	t := table{right: []int{4, 5}}
+	clock := s.clock(ctx)
 	t.row("ID", "TIME", "JOB", "HOST", "SIZE", "NEW", "")
 	for _, x := range list.Snapshots {
 		job := x.Job
 		if job == "" {
 			job = strings.Join(x.Paths, " ") // made by another program
 		}
-		t.row(short(x.ID), localTime(x.Time), printable(job), printable(x.Host), size(x.Size), size(x.Added), badges(x))
+		t.row(short(x.ID), clock.of(x.Job, x.Time), printable(job), printable(x.Host), size(x.Size), size(x.Added), badges(x))
 	}
 	if err := t.write(s.out); err != nil {
 		return err
@@ -107,14 +108,14 @@ func showCommand() *cobra.Command {
 			if s.json {
 				return s.printJSON(x)
 			}
-			return s.printSnapshot(x)
+			return s.printSnapshot(ctx, x)
 		}),
 	}
 	addJobFlag(cmd, &job)
 	return cmd
 }
 
-func (s *session) printSnapshot(x backup.Snapshot) error {
+func (s *session) printSnapshot(ctx context.Context, x backup.Snapshot) error {
 	var t table
 	field := func(name, value string) {
 		if value != "" {
@@ -125,7 +126,7 @@ func (s *session) printSnapshot(x backup.Snapshot) error {
 	if x.StableID != x.ID {
 		field("Stable ID", x.StableID)
 	}
-	field("Time", localTime(x.Time))
+	field("Time", s.clock(ctx).of(x.Job, x.Time))
 	field("Job", x.Job)
 	field("Host", x.Host)
 	field("Run", x.Run)
@@ -159,32 +160,33 @@ func lsCommand() *cobra.Command {
 			if len(args) > 1 {
 				path = args[1]
 			}
-			id, err := s.find(ctx, args[0], job)
+			x, err := s.snapshot(ctx, args[0], job)
 			if err != nil {
 				return err
 			}
-			contents, err := s.List(ctx, s.repository, id, path)
+			contents, err := s.List(ctx, x.Repository, x.ID, path)
 			if err != nil {
 				return err
 			}
 			if s.json {
 				return s.printJSON(contents)
 			}
-			return s.printContents(contents)
+			return s.printContents(ctx, x.Job, contents)
 		}),
 	}
 	addJobFlag(cmd, &job)
 	return cmd
 }
 
-func (s *session) printContents(contents []backup.Content) error {
+func (s *session) printContents(ctx context.Context, job string, contents []backup.Content) error {
+	clock := s.clock(ctx)
 	t := table{right: []int{1}}
 	for _, c := range contents {
 		name := printable(c.Path)
 		if c.Target != "" {
 			name += " -> " + printable(c.Target)
 		}
-		t.row(c.Mode, size(c.Size), localTime(c.Time), name)
+		t.row(c.Mode, size(c.Size), clock.of(job, c.Time), name)
 	}
 	return t.write(s.out)
 }

@@ -27,7 +27,7 @@ with the repository.`,
 			if s.json {
 				return s.printJSON(done)
 			}
-			return s.printUnlocked(done, dryRun)
+			return s.printUnlocked(ctx, done, dryRun)
 		}),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "Remove also locks whose holders may be alive")
@@ -44,19 +44,20 @@ func (s *session) unlock(ctx context.Context, all, dryRun bool) (backup.Unlocked
 	return s.Unlock(ctx, s.repository, all)
 }
 
-func (s *session) printUnlocked(done backup.Unlocked, dryRun bool) error {
+func (s *session) printUnlocked(ctx context.Context, done backup.Unlocked, dryRun bool) error {
 	var t table
 	t.row("LOCK", "KIND", "HOLDER", "SINCE", "")
+	clock := s.clock(ctx)
 	for _, l := range done.Removed {
 		reason := l.Stale
 		if reason == "" {
 			s.note("warning: removed the lock %s, whose holder may be alive: %s", l.ID.Short(), holder(l))
 			reason = "it may have been alive"
 		}
-		t.row(append(lockCells(l), "removed: "+reason)...)
+		t.row(append(lockCells(clock, l), "removed: "+reason)...)
 	}
 	for _, l := range done.Kept {
-		t.row(append(lockCells(l), keptBecause(l, dryRun))...)
+		t.row(append(lockCells(clock, l), keptBecause(l, dryRun))...)
 	}
 	if len(t.rows) == 1 {
 		fmt.Fprintln(s.out, "there are no locks")
@@ -65,8 +66,8 @@ func (s *session) printUnlocked(done backup.Unlocked, dryRun bool) error {
 	return t.write(s.out)
 }
 
-func lockCells(l backup.LockStatus) []string {
-	kind, since := "shared", localTime(l.Time)
+func lockCells(c clock, l backup.LockStatus) []string {
+	kind, since := "shared", c.of("", l.Time)
 	switch {
 	case l.Unreadable:
 		kind, since = "unreadable", "-"

@@ -46,8 +46,8 @@ func (d *Dump) path(part string) string { return "/" + d.job + "/" + part }
 // mailedLinks is for how long the links in a mail are good.
 const mailedLinks = 72 * time.Hour
 
-// Links makes a link to each part, to download it without signing in, and says until when they are good. There are none
-// when the public address is not known.
+// Links makes a link to each part, to download it without signing in, and says until when they are good, in the job's
+// zone. There are none when the public address is not known.
 func (d *Dump) Links(ctx context.Context) (links []string, until time.Time, err error) {
 	c, err := d.service.current()
 	if err != nil || c.PublicURL == "" {
@@ -69,5 +69,5 @@ func (d *Dump) Links(ctx context.Context) (links []string, until time.Time, err 
 		}
 		links = append(links, address)
 	}
-	return links, until, nil
+	return links, until.In(c.zoneOf(d.job)), nil
 }

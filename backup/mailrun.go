@@ -131,8 +131,7 @@ func newMail(c *setup, x Snapshot) Notification {
 			n.Link += "?" + url.Values{"repository": {repository}}.Encode()
 		}
 	}
-	n.Title = title(n)
-	n.Text = n.text(c.Zone)
+	n.say(c.zoneOf(n.Job))
 	return n
 }
 

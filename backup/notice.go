@@ -21,9 +21,14 @@ func newNotification(c *setup, e Ending, event Event, output string) Notificatio
 	n.BadSince, n.LastGood, n.Since = e.BadSince, e.LastGood, e.OverdueSince
 	n.Output, n.said, n.kind, n.accepted = output, r.Output != "", r.Kind, r.AcceptedBy
 	n.Link = c.link("runs", r.ID)
-	n.Title = title(n)
-	n.Text = n.text(c.Zone)
+	n.say(c.zoneOf(n.Job))
 	return n
+}
+
+// say puts a notification into words, with the times in a zone.
+func (n *Notification) say(zone *time.Location) {
+	n.Title = title(*n, zone)
+	n.Text = n.text(zone)
 }
 
 // link is the address of a page; empty when the public address is not known.
@@ -34,7 +39,7 @@ func (c *setup) link(page, name string) string {
 	return strings.TrimSuffix(c.PublicURL, "/") + "/" + page + "/" + url.PathEscape(name)
 }
 
-func title(n Notification) string {
+func title(n Notification, zone *time.Location) string {
 	if n.Event == EventDrill {
 		return fmt.Sprintf("drill of %s on %s FAILED", n.Job, n.Host)
 	}
@@ -52,7 +57,7 @@ func title(n Notification) string {
 	case EventSuspect:
 		return what + "is suspect"
 	case EventMail:
-		return what + "of " + n.Started.Format("2006-01-02 15:04 MST")
+		return what + "of " + n.Started.In(zone).Format("2006-01-02 15:04 MST")
 	}
 	if n.State == StateInterrupted {
 		return what + "was interrupted"

@@ -18,6 +18,7 @@ type RepositoryStatus struct {
 	Alarms []string `json:"alarms,omitempty"`
 	// Planned are the check and the prune that happen by themselves.
 	Planned []Planned `json:"planned,omitempty"`
+	Zone    string    `json:"timezone,omitempty"` // of their schedules, and of all that is about no job
 	// Snapshots is how many there are, of all jobs and hosts, as the last run that looked left it; nil when none has looked.
 	Snapshots *int `json:"snapshots,omitempty"`
 	// PackBytes is what all packs take, as the last run left it that listed them; nil when none has.
@@ -57,7 +58,7 @@ func (s *Service) repositoryStatus(ctx context.Context, c *setup, r RepositoryCo
 	if status.LastCheck = verdict(runs, r.Name); status.LastCheck == nil {
 		status.LastCheck = lastEnded(runs, KindCheck, func(x Run) bool { return x.Repository == r.Name })
 	}
-	status.Planned = s.planRepository(c, r, runs)
+	status.Planned, status.Zone = s.planRepository(c, r, runs), c.Zone.String()
 	status.LastPrune = lastEnded(runs, KindPrune, func(x Run) bool { return x.Repository == r.Name && !x.DryRun })
 	if seen := lastSight(runs, r.Name); seen != nil {
 		status.Alarms, status.Snapshots, status.PackBytes = seen.Alarms, &seen.Snapshots, seen.PackBytes

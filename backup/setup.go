@@ -167,6 +167,15 @@ func (s *setup) job(name string) (Job, error) {
 	return Job{}, fmt.Errorf("%w: no job is named %q; %s", ErrNotFound, name, meant(name, "jobs", names))
 }
 
+// zoneOf is the zone in which people are told times about a job: its own; that of the configuration, which is this machine's when
+// it has none, about no job that is configured.
+func (s *setup) zoneOf(job string) *time.Location {
+	if j, err := s.job(job); err == nil && j.Zone != nil {
+		return j.Zone
+	}
+	return s.Zone
+}
+
 // stallOf is when a run of a job is hung; one of no job that is configured has the default.
 func (s *setup) stallOf(job string) time.Duration {
 	if j, err := s.job(job); err == nil {

@@ -94,7 +94,7 @@ func (r *runner) watched(ctx context.Context, limit time.Duration) (context.Cont
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, lifeKey{}, &r.life))
 	go func() {
 		if still, since := r.awaitStall(ctx, limit); since > 0 {
-			err := fmt.Errorf("%w%s", errHung, still.hung(since, r.service.now().Add(-since).In(r.setup.Zone)))
+			err := fmt.Errorf("%w%s", errHung, still.hung(since, r.service.now().Add(-since).In(r.setup.zoneOf(r.run.Job))))
 			cancel(err)
 			r.giveUp(err)
 		}
@@ -135,7 +135,7 @@ func (r *runner) awaitStall(ctx context.Context, limit time.Duration) (last sign
 // standsStill tells that nothing moves in a run that is not ended for that.
 func (r *runner) standsStill(last signs, since time.Duration) {
 	s, at := r.service, r.service.now().Add(-since)
-	r.log.Warn("it may hang" + last.hung(since, at.In(r.setup.Zone)) + "; it is not ended, since a restore is in the middle of its work")
+	r.log.Warn("it may hang" + last.hung(since, at.In(r.setup.zoneOf(r.run.Job))) + "; it is not ended, since a restore is in the middle of its work")
 	run := r.snapshot()
 	s.told.add(&s.telling, s.log.logger(), func() { c := s.listening(r.setup); s.tell(c, newStillNote(c, run, at), nil) })
 }

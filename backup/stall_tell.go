@@ -17,7 +17,7 @@ func newStillNote(c *setup, run Run, at time.Time) Notification {
 		of = "repository " + run.Repository
 	}
 	n.Title = fmt.Sprintf("%s of %s on %s DOES NOT MOVE", run.Kind, of, n.Host)
-	b := facts{zone: c.Zone}
+	b := facts{zone: c.zoneOf(n.Job)}
 	b.WriteString("The " + n.Title + ".\n\n")
 	b.line("Job", n.Job)
 	b.line("Host", n.Host)

@@ -106,7 +106,7 @@ func undone(c *setup, runs []Run, damaged []trouble) (all []trouble) {
 	for _, n := range neglects(c, runs) {
 		because := n.kind != KindCheck && slices.ContainsFunc(damaged, func(t trouble) bool { return t.name == n.repository })
 		if !because {
-			all = append(all, n.trouble(c.Zone))
+			all = append(all, n.trouble(c.zoneOf(n.job)))
 		}
 	}
 	return all
@@ -138,7 +138,7 @@ func newUpkeepNote(c *setup, n notice) Notification {
 		is = "works again"
 	}
 	note.Title = fmt.Sprintf("%s of %s on %s %s", n.told.Kind, of, note.Host, is)
-	b := facts{zone: c.Zone}
+	b := facts{zone: c.zoneOf(note.Job)}
 	b.WriteString("The " + note.Title + ".\n\n")
 	for _, reason := range note.Reasons {
 		b.line(map[bool]string{true: "It was", false: "Reason"}[n.event == EventRecovered], reason)

@@ -117,7 +117,7 @@ func newOverdueNote(c *setup, e told, runs []Run) Notification {
 }
 
 func (n Notification) overdueText(c *setup) string {
-	b := facts{zone: c.Zone}
+	b := facts{zone: c.zoneOf(n.Job)}
 	b.WriteString("The " + n.Title + ".\n\n")
 	b.line("Reason", strings.Join(n.Reasons, "; "))
 	b.line("Job", n.Job)

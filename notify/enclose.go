@@ -141,7 +141,7 @@ func (out *enclosure) link(ctx context.Context, d *backup.Dump) {
 	case err != nil:
 		out.text += "There are no links to download it: " + err.Error() + "\n"
 	case len(links) > 0:
-		out.LinksUntil = until.Format(time.RFC3339)
+		out.LinksUntil = until.UTC().Format(time.RFC3339)
 		out.text += "Download, until " + until.Format("2006-01-02 15:04 MST") + "; whoever has these links needs no password:\n\n" +
 			strings.Join(links, "\n\n") + "\n"
 	}
