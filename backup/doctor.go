@@ -100,13 +100,6 @@ func (s *Service) toExamine(c *setup, by string, q DoctorRequest) (parts []exami
 		if j.Off {
 			continue
 		}
-		for _, h := range slices.Concat(j.Before, j.After) {
-			if x, ok := h.(Examiner); ok {
-				add("job "+j.Name+", program "+h.Title(), func(ctx context.Context) []Diagnosis {
-					return x.Examine(ctx, &Task{Log: s.log.logger(), Journal: s.journal})
-				})
-			}
-		}
 		for i, h := range slices.Concat(j.Before, j.After) {
 			when := "before"
 			if i >= len(j.Before) {

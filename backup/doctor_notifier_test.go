@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,14 @@ type idleHook struct{}
 
 func (idleHook) Title() string                                          { return "pause" }
 func (idleHook) Run(context.Context, backup.Moment, *backup.Task) error { return nil }
+
+// knownHook is one that can say how it is.
+type knownHook struct{ idleHook }
+
+func (knownHook) Title() string { return "resume" }
+func (knownHook) Examine(context.Context, *backup.Task) []backup.Diagnosis {
+	return []backup.Diagnosis{{Level: backup.LevelOK, Text: "is there"}}
+}
 
 // found wants a finding of a level with these words about a thing.
 func found(t *testing.T, x backup.Examination, about string, level backup.Level, want string) {
@@ -111,7 +120,7 @@ func TestDoctorJobs(t *testing.T) {
 			whole.OverdueAfter = 12 * time.Hour
 			whole.Retention = &backup.Retention{Last: 3}
 			whole.Notify = []backup.Subscription{{Notifiers: []string{"ops"}}}
-			whole.Before = []backup.Hook{idleHook{}}
+			whole.Before, whole.After = []backup.Hook{idleHook{}}, []backup.Hook{knownHook{}}
 			c.Jobs = append(c.Jobs, whole)
 		})
 		e.Cheap()
@@ -123,6 +132,10 @@ func TestDoctorJobs(t *testing.T) {
 		found(t, x, "job shop", backup.LevelNote, "keeps all snapshots for ever")
 		found(t, x, "job whole", backup.LevelWarning, "overdue_after 12h is not longer than the 24h")
 		found(t, x, "job whole, before pause", backup.LevelNote, "cannot be examined")
+		found(t, x, "job whole, after resume", backup.LevelOK, "is there")
+		if n := len(slices.DeleteFunc(slices.Clone(x.Diagnoses), func(d backup.Diagnosis) bool { return !strings.Contains(d.About, "resume") })); n != 1 {
+			t.Errorf("%d findings about one program", n)
+		}
 		e.Backed(t, "whole")
 		e.Backed(t, "shop")
 		x = must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
