@@ -127,10 +127,13 @@ func (s *Service) confirmed(ctx context.Context, c *setup, v *vault, q RestoreRe
 	return job, id, over, err
 }
 
-// confirm refuses what nobody confirmed.
+// confirm refuses what nobody confirmed, or was shown.
 func confirm(q RestoreRequest, job string, targets []liveTarget) error {
 	want := confirmation(job, targets)
 	switch {
+	case q.Over != nil && !slices.Equal(q.Over, lives(targets)):
+		return fmt.Errorf("%w: by now this replaces %s, and not %s: look again first", ErrConflict, strings.Join(lives(targets), " and "),
+			strings.Join(q.Over, " and "))
 	case q.DryRun || q.Confirm == want:
 		return nil
 	case q.Confirm == "":

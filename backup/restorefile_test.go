@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -33,5 +34,20 @@ func TestRestoreFileChanged(t *testing.T) {
 	run = wait(t, e, run.ID)
 	if run.State != backup.StateFailed || !strings.Contains(run.Error, "changed after it was verified") || !strings.Contains(run.Error, "shop is as it was before") || read {
 		t.Errorf("%s: %s; the source has read it: %v", run.State, run.Error, read)
+	}
+}
+
+// TestRestoreLooked: what was looked at is replaced, and nothing else, should the job be another one by now.
+func TestRestoreLooked(t *testing.T) {
+	e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Sources[0].Source = &indexer{Source: backuptest.NewSource("data")} })
+	e.Backed(t, "shop")
+	q := backup.RestoreRequest{Snapshot: "latest", Job: "shop", Overwrite: true, Confirm: "shop", Over: []string{"cart"}}
+	if run, err := e.Restore(t.Context(), "alice", q); !errors.Is(err, backup.ErrConflict) || run.ID != "" || !strings.Contains(err.Error(), "by now this replaces shop, and not cart") {
+		t.Errorf("%+v, %v", run, err)
+	}
+	q.Over = []string{"shop"}
+	run := must(e.Restore(t.Context(), "alice", q))(t)
+	if run = wait(t, e, run.ID); run.State != backup.StateOK {
+		t.Errorf("%+v", run)
 	}
 }

@@ -32,6 +32,9 @@ type RestoreRequest struct {
 	Force     bool   `json:"force,omitempty"`     // to overwrite although others use it
 	NoSafety  bool   `json:"no_safety,omitempty"` // to overwrite without a snapshot of what is there now
 	DryRun    bool   `json:"dry_run,omitempty"`   // only look whether it could be overwritten, and tell what to confirm
+
+	// Over, if not nil, is what a look before said that would be replaced (Run.Over): anything else by now is not.
+	Over []string `json:"-"`
 }
 
 // check refuses what makes no sense.

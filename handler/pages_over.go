@@ -117,7 +117,7 @@ func (p *pages) restoreOver(c *call) error {
 		return fmt.Errorf("%w: this look did not end well: look again first", backup.ErrConflict)
 	}
 	q := requestOf(run)
-	q.DryRun, q.Confirm, q.NoSafety = false, form.Get("confirm"), form.Get("no_safety") == "yes"
+	q.DryRun, q.Confirm, q.NoSafety, q.Over = false, form.Get("confirm"), form.Get("no_safety") == "yes", run.Over
 	return p.begin(c, run, q)
 }
 

@@ -82,7 +82,7 @@ func (a *API) openUpload(c *call) (url.Values, *multipart.Part, error) {
 			return fields, part, nil
 		}
 		value, err := io.ReadAll(io.LimitReader(part, left+1))
-		if left -= int64(len(value)); err != nil || left < 0 {
+		if left -= int64(len(part.FormName()) + len(value)); err != nil || left < 0 {
 			return nil, nil, fmt.Errorf("%w form: the fields before the file are too long, or broke off", backup.ErrInvalid)
 		}
 		fields.Add(part.FormName(), string(value))

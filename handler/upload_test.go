@@ -190,6 +190,9 @@ func TestUploadRefused(t *testing.T) {
 	if a := sendFile(t, "anna", at, nil, "part", strings.Repeat("x", maxBody+1)); a.status != 400 {
 		t.Errorf("a long field: %d %s", a.status, a.body)
 	}
+	if a := sendFile(t, "anna", at, nil, strings.Repeat("x", maxBody+1), ""); a.status != 400 || !strings.Contains(a.body, "too long") {
+		t.Errorf("a field with a long name: %d %s", a.status, a.body)
+	}
 	if runs, err := env.Runs(t.Context(), backup.RunFilter{}); err != nil || len(runs) != 0 {
 		t.Errorf("%v %v", runs, err)
 	}
