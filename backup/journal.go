@@ -17,9 +17,9 @@ import (
 )
 
 // journal is this process's list of what it must not leave behind: locks in repositories, groups of child processes, and
-// programs that it owes to jobs whose dumps have begun. It is one file per process in DataDir/journal, since a command line may work beside the server. The
-// process holds a lock of the operating system on its file for as long as it lives, so that others can tell, even from
-// another container, whether it does; what it says about itself (boot, process ID, start time) must agree.
+// programs that it owes to jobs whose dumps have begun. It is one file per process in DataDir/journal, since a command line may
+// work beside the server. The process holds a lock of the operating system on its file for as long as it lives, so that others
+// can tell, even from another container, whether it does; what it says about itself (boot, process ID, start time) must agree.
 //
 // The file is a header and one line per event. It begins under a temporary name and gets its own when it is locked and
 // has its header. It is written before the thing that it tells of is done, and cut back to the header whenever nothing

@@ -79,7 +79,7 @@ func (x *replacement) do(ctx context.Context) error {
 func (x *replacement) ready(ctx context.Context) error {
 	for _, t := range x.targets {
 		x.setStep("looking whether " + t.live + " can be replaced")
-		err := x.rebuilding(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(), x.task()) })
+		err := x.guard(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(), x.task()) })
 		if err != nil {
 			return fmt.Errorf("source %s: %w; nothing was changed", t.named.Name, err)
 		}

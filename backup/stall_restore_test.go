@@ -19,6 +19,7 @@ type indexer struct {
 	*backuptest.Source
 	works  time.Duration
 	begins func() // called before the dump is read; may be nil
+	looks  time.Duration
 }
 
 func (x *indexer) build(ctx context.Context, r io.Reader) error {
@@ -42,7 +43,14 @@ func (x *indexer) Restore(ctx context.Context, _ backup.Part, r io.Reader, _ str
 
 func (*indexer) Live(backup.Stored) string { return "shop" }
 
-func (*indexer) Ready(context.Context, backup.Stored, backup.Over, *backup.Task) error { return nil }
+func (x *indexer) Ready(ctx context.Context, _ backup.Stored, _ backup.Over, _ *backup.Task) error {
+	select {
+	case <-time.After(x.looks):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (x *indexer) Overwrite(ctx context.Context, _ backup.Stored, r io.Reader, _ backup.Over, _ *backup.Task) error {
 	return x.build(ctx, r)
@@ -133,6 +141,21 @@ func TestStallWhileReading(t *testing.T) {
 			time.Sleep(3 * time.Hour)
 		})
 	}
+}
+
+// TestStallOfLook: a look that hangs before anything is touched is ended, so that the backups of the repository go on.
+func TestStallOfLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &indexer{Source: backuptest.NewSource("all of it"), looks: 20 * time.Hour}
+		e := backuptest.New(t, stalls(30*time.Minute), func(c *backup.Config) { c.Jobs[0].Sources[0].Source = source })
+		e.RunBackup(t, "shop")
+		run := must(ways["over the live one"](t, e, ""))(t)
+		run = wait(t, e, run.ID)
+		if took := run.Ended.Sub(run.Created); took > 32*time.Minute || run.State != backup.StateFailed ||
+			!strings.Contains(run.Error, "hung while looking whether shop can be replaced") {
+			t.Errorf("%s after %v: %s", run.State, took, run.Error)
+		}
+	})
 }
 
 // TestStallOfImport: that it waits for the backup of another job does not end an import.
