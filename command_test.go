@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func TestRestorePaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := backup.RestoreRequest{Repository: "nas", Snapshot: "latest", Path: "/shop/db", Target: c.wantTarget, Place: c.wantPlace}
-		if q != want {
+		if !reflect.DeepEqual(q, want) {
 			t.Errorf("got %+v, want %+v", q, want)
 		}
 	}
