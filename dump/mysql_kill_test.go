@@ -83,7 +83,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 		restored bool // by the next run
 		often    bool // tried in short runs too
 	}{
-		{"10", false, false}, {"50", false, true}, {"90", false, true}, {"prepared", false, false}, {"stripped", false, true}, {"stripped half", false, true},
+		{"10", false, false}, {"50", false, false}, {"90", false, true}, {"prepared", false, false}, {"stripped", false, false}, {"stripped half", false, true},
 		{"stripped moved", true, true}, {"stripped moved defined", true, false}, {"stripped moved kept", true, false},
 	} {
 		if !c.often && !realtest.Soak() {

@@ -15,7 +15,7 @@ import (
 // Rows that are larger than a server takes in a statement come back all the same, and so do values that are larger than it takes
 // as a parameter, but where LOAD DATA LOCAL is switched off: that is told when they are dumped, and changes nothing.
 func testMySQLLarge(t *testing.T, my *realtest.MariaDB) {
-	packet := 1 << 20
+	packet := 256 << 10
 	if realtest.Soak() {
 		packet = 16 << 20 // the default
 	}

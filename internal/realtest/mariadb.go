@@ -113,14 +113,24 @@ func (m *MariaDB) LoadFile(t testing.TB, database, path string) {
 // digests hold the same data.
 func (m *MariaDB) Digests(t testing.TB, database string) map[string]string {
 	t.Helper()
+	columns := map[string][]string{}
+	for line := range strings.Lines(m.SQL(t, "information_schema", "SELECT table_name, concat('ifnull(hex(`', replace(column_name, '`', '``'), '`),\"NULL\")') FROM columns "+
+		"WHERE table_schema = "+myString(database)+" ORDER BY ordinal_position")) {
+		name, column, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		columns[name] = append(columns[name], column)
+	}
+	var names []string
+	var script strings.Builder
+	script.WriteString("SET group_concat_max_len = 1 << 30;\n")
+	for line := range strings.Lines(m.SQL(t, "information_schema", "SELECT table_name FROM tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema = "+myString(database))) {
+		name := strings.TrimSuffix(line, "\n")
+		names = append(names, name)
+		fmt.Fprintf(&script, "SELECT count(*), md5(ifnull(group_concat(r ORDER BY r), '')) FROM (SELECT md5(concat_ws(',', %s)) AS r FROM `%s`) AS x;\n",
+			strings.Join(columns[name], ", "), strings.ReplaceAll(name, "`", "``"))
+	}
 	digests := map[string]string{}
-	names := m.SQL(t, "information_schema", "SELECT table_name FROM tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema = "+myString(database))
-	for name := range strings.Lines(names) {
-		name = strings.TrimSuffix(name, "\n")
-		columns := strings.TrimSpace(m.SQL(t, "information_schema", "SELECT concat('ifnull(hex(`', replace(column_name, '`', '``'), '`),\"NULL\")') FROM columns "+
-			"WHERE table_schema = "+myString(database)+" AND table_name = "+myString(name)+" ORDER BY ordinal_position"))
-		digests[name] = strings.TrimSpace(m.SQL(t, database, "SET group_concat_max_len = 1 << 30; SELECT count(*), md5(ifnull(group_concat(r ORDER BY r), '')) FROM "+
-			"(SELECT md5(concat_ws(',', "+strings.ReplaceAll(columns, "\n", ", ")+")) AS r FROM `"+strings.ReplaceAll(name, "`", "``")+"`) AS x"))
+	for line := range strings.Lines(m.SQL(t, database, script.String())) {
+		digests[names[len(digests)]] = strings.TrimSpace(line)
 	}
 	return digests
 }
