@@ -130,7 +130,7 @@ func summary(run backup.Run) string {
 		return fmt.Sprintf("ok, %s read, %s new (%s stored), snapshot %s, %s",
 			size(p.Bytes), size(p.New), size(p.Stored), short(run.Snapshot), took)
 	case backup.KindRestore:
-		if run.Over != nil {
+		if run.Over != nil || run.Snapshot == "" { // or from a file
 			return fmt.Sprintf("ok, %s, %s", run.Summary, took)
 		}
 		return fmt.Sprintf("ok, restored %s of snapshot %s, %s", size(p.Bytes), short(run.Snapshot), took)

@@ -50,7 +50,7 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 	if r != nil {
 		found = append(found, v.examineLocks(ctx, c)...)
 		found = append(found, v.examineKeys(ctx, r)...)
-		found = append(found, v.examineSnapshots(ctx, r)...)
+		found = append(found, v.examineSnapshots(ctx, c, r)...)
 		found = append(found, s.examineChecks(v.name))
 		for _, alarm := range alarms(s.allRuns(), v.name) {
 			found = append(found, warning("%s", alarm))
@@ -202,7 +202,7 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 }
 
 // examineSnapshots reads what there is, and compares it with the clock.
-func (v *vault) examineSnapshots(ctx context.Context, r *repo.Repository) []Diagnosis {
+func (v *vault) examineSnapshots(ctx context.Context, c *setup, r *repo.Repository) []Diagnosis {
 	all, err := r.Snapshots(ctx)
 	if err != nil {
 		return []Diagnosis{wrong(v.explain(err))}
@@ -214,7 +214,23 @@ func (v *vault) examineSnapshots(ctx context.Context, r *repo.Repository) []Diag
 		return []Diagnosis{wrong(fmt.Errorf("the clock shows %s, and the newest snapshot is of %s: a clock is wrong, here or where it was made; set it (timedatectl set-ntp true)",
 			minute(now), minute(all[0].Time)))}
 	}
-	return []Diagnosis{well("%s, newest %s", plural(len(all), "snapshot"), minute(all[0].Time))}
+	return append([]Diagnosis{well("%s, newest %s", plural(len(all), "snapshot"), minute(all[0].Time))}, orphans(c, all)...)
+}
+
+// orphans tells of jobs of this host that made snapshots and are not there any more: one that was added at run time is lost
+// with Caddy's storage, and nothing else would ever miss it. all are sorted newest first.
+func orphans(c *setup, all []repo.Snapshot) (found []Diagnosis) {
+	told := map[string]bool{}
+	for _, s := range all {
+		job := jobOf(s)
+		if _, err := c.job(job); err == nil || job == "" || s.Hostname != c.Host || told[job] {
+			continue
+		}
+		told[job] = true
+		found = append(found, note("job %s made snapshots of this host, the newest at %s, and is not there any more; if it should be: caddy backup add --help",
+			job, minute(s.Time)))
+	}
+	return found
 }
 
 // examineChecks tells what the last check said.

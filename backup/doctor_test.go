@@ -142,6 +142,24 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestDoctorOrphans: a job that was added at run time is lost with Caddy's storage, and nothing else would miss it.
+func TestDoctorOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := backuptest.Repository(t)
+		for _, name := range []string{"gone", "shop"} {
+			e := backuptest.New(t, func(c *backup.Config) {
+				c.Jobs[0].Name, c.Repositories[0].Storage = name, st
+			})
+			e.Backed(t, name)
+			x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+			text := fmt.Sprint(x.Diagnoses)
+			if told := strings.Contains(text, "job gone made snapshots of this host"); told != (name == "shop") || strings.Contains(text, "job shop made") {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+	})
+}
+
 // TestDoctorLater: what shows only when there were runs.
 func TestDoctorLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

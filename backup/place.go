@@ -93,7 +93,7 @@ func (x *restoreRun) sourceOf(ctx context.Context, full string) (*ManifestPart, 
 func (c *setup) sourceOf(job string, part *ManifestPart) (NamedSource, error) {
 	j, err := c.job(job)
 	if err != nil {
-		return NamedSource{}, fmt.Errorf("%w; restore into a target", err)
+		return NamedSource{}, fmt.Errorf("%w; restore into a target, or bring the job back first: into the configuration, or by caddy backup add", err)
 	}
 	for _, s := range j.Sources {
 		if s.Name == part.Source {

@@ -46,14 +46,14 @@ func AllSeries(all []Snapshot, job string) []Series {
 	return list
 }
 
-// Doubt says why a snapshot of the series is no good one: "suspect"; "safety", of what a restore replaced; "repaired" after it lost something; "damaged", when it
+// Doubt says why a snapshot of the series is no good one: "safety", of what a restore replaced; "suspect"; "repaired" after it lost something; "damaged", when it
 // is the old one of such. "" for good ones.
 func (x Series) Doubt(s Snapshot) string {
 	switch {
+	case slices.Contains(s.Tags, tagSafety): // also of what was in doubt
+		return tagSafety
 	case slices.Contains(s.Tags, tagSuspect):
 		return tagSuspect
-	case slices.Contains(s.Tags, tagSafety):
-		return tagSafety
 	case slices.Contains(s.Tags, repo.TagRepaired):
 		return repo.TagRepaired
 	case slices.ContainsFunc(x.Snapshots, func(other Snapshot) bool {

@@ -222,7 +222,7 @@ func (x *fileRestoreRun) do(ctx context.Context) error {
 		return because(ctx, fmt.Errorf("source %s: %w", x.part.source.Name, err))
 	}
 	x.update(func(run *Run) {
-		run.Summary = fmt.Sprintf("%s restored into %s: %s", x.request.File, x.request.Place, humanize.IBytes(uint64(size)))
+		run.Summary = fmt.Sprintf("the dump in %s was restored into %s: %s", x.request.File, x.request.Place, humanize.IBytes(uint64(size)))
 	})
 	return nil
 }
