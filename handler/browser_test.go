@@ -34,8 +34,14 @@ func newTab(t *testing.T) *tab {
 		t.Skip("short: the browser is driven by the run without -short")
 	}
 	chromium := realtest.Need(t, "chromium")
+	scratch, err := os.MkdirTemp("", "chromium") // what it leaves there when it is killed; t.TempDir is too long for its socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(scratch) })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR="+scratch))
 	limited, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	allocator, cancel := chromedp.NewExecAllocator(limited, options...)

@@ -2,12 +2,11 @@ package handler
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/logging" // logs into files
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -93,10 +91,10 @@ func provisionModule(t testing.TB, s *backup.Service, id, config string) (module
 	serviceMu.Lock()
 	service = s
 	serviceMu.Unlock()
-	file := filepath.Join(t.TempDir(), "log")
+	key := rand.Text()
 	cfg := &caddy.Config{
 		Admin:   &caddy.AdminConfig{Disabled: true},
-		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: raw(t, map[string]any{"output": "file", "filename": file})}}}},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: raw(t, map[string]any{"output": "test", "key": key})}}}},
 	}
 	if s != nil {
 		cfg.AppsRaw = caddy.ModuleMap{"backup": json.RawMessage(`{}`)}
@@ -106,7 +104,7 @@ func provisionModule(t testing.TB, s *backup.Service, id, config string) (module
 		t.Fatal(err)
 	}
 	module, err = ctx.LoadModuleByID(id, json.RawMessage(config))
-	return module, func() string { data, _ := os.ReadFile(file); return string(data) }, err
+	return module, loggedOf(key).String, err
 }
 
 func raw(t testing.TB, v any) json.RawMessage {
