@@ -103,6 +103,7 @@ func (s *Service) courier(name string) *courier {
 // tells it again, should this process end before; else it is kept for the next.
 func (s *Service) send(name string, n Notification, taken func()) {
 	path := ""
+	n.Queued = s.now().UTC()
 	if taken == nil && s.courier(name).look().Waiting < mostWaiting {
 		path = s.keepLetter(name, n)
 	}

@@ -87,6 +87,8 @@ type Notification struct {
 	Stored     int64     `json:"bytes_stored"`
 	Link       string    `json:"link,omitempty"` // to the run's page, when the public address is known
 
+	Queued time.Time `json:"-"` // when it was put on its way: it may have waited for days, over a restart
+
 	// For a Mailer, filled in before each attempt from what is configured then.
 	MailTo []string `json:"-"` // further addresses
 	Dump   *Dump    `json:"-"` // what the snapshot holds; nil when there is none

@@ -50,9 +50,8 @@ func (s *Service) keepLetter(name string, n Notification) (path string) {
 	if c == nil || c.DataDir == "" || journal == nil || journal.id() == "" || !n.survives() {
 		return ""
 	}
-	now := s.now()
-	path = s.letters.path(waitingDir(c), journal.id(), now)
-	data, err := json.Marshal(letter{name, now.UTC(), n})
+	path = s.letters.path(waitingDir(c), journal.id(), n.Queued)
+	data, err := json.Marshal(letter{name, n.Queued, n})
 	if err == nil {
 		err = createFile(path, data, 0o600)
 	}
@@ -113,6 +112,7 @@ func (s *Service) takeUpLetter(c *setup, path string) {
 		s.burn(own)
 		return
 	}
+	l.Notification.Queued = l.Queued
 	log.Info("a notification that was not taken before the restart is on its way again", "notifier", l.Notifier, "event", l.Notification.Event)
 	s.carry(l.Notifier, l.Notification, own, nil)
 }

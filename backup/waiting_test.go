@@ -50,7 +50,7 @@ func TestWaitingSurvives(t *testing.T) {
 		if box.events() != "failure recovered" {
 			t.Errorf("told of %q", box.events())
 		}
-		if n := box.list[0]; n.Text == "" || n.Error == "" || n.Job != "shop" {
+		if n := box.list[0]; n.Text == "" || n.Error == "" || n.Job != "shop" || time.Since(n.Queued) < time.Hour {
 			t.Errorf("%+v", n)
 		}
 		if got := letters(t, m); len(got) != 0 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -56,7 +57,12 @@ func (*Healthchecks) Events() []backup.Event {
 	return []backup.Event{backup.EventStart, backup.EventSuccess, backup.EventFailure, backup.EventSuspect}
 }
 
-// Deliver implements backup.Notifier.
+// tooLate is how late a success may come: the check counts its time from the ping on, and must not be silent for longer because
+// one has waited for days.
+const tooLate = 2 * time.Hour
+
+// Deliver implements backup.Notifier. Only a good backup of now is a success: that a repository is whole again, or is pruned
+// again, says nothing about the last backup.
 func (h *Healthchecks) Deliver(ctx context.Context, n backup.Notification) error {
 	to := h.address
 	switch n.Event {
@@ -67,6 +73,10 @@ func (h *Healthchecks) Deliver(ctx context.Context, n backup.Notification) error
 		to = to.JoinPath("fail")
 	case backup.EventTest:
 		to = to.JoinPath("log") // is noted down, and changes nothing about the check
+	case backup.EventSuccess, backup.EventRecovered:
+		if n.Run == "" || !n.Queued.IsZero() && time.Since(n.Queued) > tooLate {
+			to = to.JoinPath("log")
+		}
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(n.Text))
 	if err != nil {

@@ -109,6 +109,7 @@ func TestWebhook(t *testing.T) {
 
 // TestHealthchecks: start, success and failure with its reason go to the addresses that the service has for them.
 func TestHealthchecks(t *testing.T) {
+	const repository, late = "of a repository, which is well again", "that comes late"
 	s := newSite(t)
 	h := provision(t, &notify.Healthchecks{URL: s.URL + "/ping/" + canary + "?create=1"})
 	for _, c := range []struct {
@@ -116,10 +117,17 @@ func TestHealthchecks(t *testing.T) {
 		path  string
 	}{
 		{backup.EventStart, "/start"}, {backup.EventSuccess, ""}, {backup.EventRecovered, ""}, {backup.EventFailure, "/fail"}, {backup.EventSuspect, "/fail"},
-		{backup.EventTest, "/log"},
+		{backup.EventTest, "/log"}, {repository, "/log"}, {late, "/log"},
 	} {
 		n := failed
-		n.Event = c.event
+		switch n.Event = c.event; c.event {
+		case repository:
+			n.Event, n.Run = backup.EventRecovered, ""
+		case late:
+			n.Event, n.Queued = backup.EventSuccess, time.Now().Add(-3*time.Hour)
+		default:
+			n.Queued = time.Now().Add(-time.Hour)
+		}
 		if err := h.Deliver(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
