@@ -104,7 +104,7 @@ func TestDjangoFaults(t *testing.T) {
 	})
 	for _, tc := range []struct{ mode, want string }{
 		{"no-django", "Django"}, {"not-python", "has not answered"}, {"import", "ended with status 1"}, {"no-database", "ended with status 1"},
-		{"locked", "ended with status 1"}, {"exits", "something else"}, {"whole-but-exits", "ended with status 1"},
+		{"locked", "ended with status 1"}, {"exits", "dumpdata of"}, {"whole-but-exits", "ended with status 1"},
 		{"nothing", "cut off"}, {"killed", "killed by signal 9"}, {"noise", "prints something else"}, {"behind", "prints something else"},
 	} {
 		t.Run(tc.mode, func(t *testing.T) {

@@ -101,6 +101,9 @@ func (d *Django) restoreDatabase(ctx context.Context, project djangoProject, s b
 	if _, err := d.fill(ctx, b, s, r, t); err != nil {
 		return err
 	}
+	if err := b.open(ctx); err != nil {
+		return err
+	}
 	t.Log.Info("restored into the new database " + place + "; " + wayToMigrate)
 	return b.rename(ctx, place)
 }

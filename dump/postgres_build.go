@@ -72,10 +72,13 @@ func (b *building) hold(ctx context.Context) error {
 	return err
 }
 
-// sweep drops buildings whose restore was killed: nobody is connected to them, and nobody holds their locks.
+// sweep drops buildings whose restore was killed: nobody is connected to them, and nobody holds their locks, from whichever database
+// of the server: to take such a lock is no question to those who hold it from another one.
 func (b *building) sweep(ctx context.Context, t *backup.Task) {
 	left, err := pgColumn(ctx, b.conn, `SELECT datname FROM pg_catalog.pg_database d WHERE datname ~ '^`+buildPrefix+`[0-9a-f]{16}$'
 		AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE locktype = 'advisory' AND objsubid = 1
+			AND objid::bigint = hashtext(datname)::bigint & 4294967295)
 		AND (pg_has_role(datdba, 'MEMBER') OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))`)
 	if err != nil {
 		t.Log.Warn("cannot look for what killed restores left behind", "error", err)
@@ -129,8 +132,14 @@ func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *bac
 	if _, err := program.run(ctx, t, in, io.Discard); err != nil {
 		return err
 	}
-	return b.set(ctx, "RESET synchronous_commit")
+	if err := b.set(ctx, "RESET synchronous_commit"); err != nil || b.scratch {
+		return err
+	}
+	return b.open(ctx)
 }
+
+// open lets others than superusers in.
+func (b *building) open(ctx context.Context) error { return b.set(ctx, "CONNECTION LIMIT = -1") }
 
 // set changes a setting of the database for connections to come.
 func (b *building) set(ctx context.Context, change string) error {
@@ -158,7 +167,9 @@ func (b *building) filler(ctx context.Context, p *Postgres, dump *pgStream) (run
 }
 
 // create makes the database, with the properties of the dumped one: those in the archive, else those of the live one,
-// else the server's defaults. It belongs to the owner of the live one, or of the dumped one, when we may give it away.
+// else the server's defaults. It belongs to the owner of the live one, or of the dumped one, when we may give it away. While a
+// superuser restores, nobody else gets in: an owner could give a table of his a trigger before its rows come, and the superuser
+// would run it.
 // Once begun, making it is not cancelled: nobody would know whether it is there.
 func (b *building) create(ctx context.Context, dump *pgStream, t *backup.Task) error {
 	properties := databaseProperties(dump.contents)
@@ -176,6 +187,9 @@ func (b *building) create(ctx context.Context, dump *pgStream, t *backup.Task) e
 		t.Log.Info(fmt.Sprintf("the restored database belongs to user %s; change that with ALTER DATABASE … OWNER TO", b.db.conf.User))
 	}
 	sql := "CREATE DATABASE " + quoteName(b.name) + " TEMPLATE template0" + properties + live.tablespace + live.owner
+	if b.conn.ParameterStatus("is_superuser") == "on" {
+		sql += " CONNECTION LIMIT 0"
+	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}

@@ -131,7 +131,8 @@ func (db *pgDatabase) passwordFile() (*os.File, error) {
 }
 
 // connect opens a connection to a database of the server. Whoever owns the database could have our queries call functions
-// and operators of his own, with our rights, by its search_path: so there is none.
+// and operators of his own, with our rights, by its search_path: so there is none. And a backslash in quotes is one, as what we read
+// of dumps takes for granted.
 func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn, error) {
 	limit, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -139,7 +140,7 @@ func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn,
 	conf.Database = name
 	conn, err := pgconn.ConnectConfig(limit, conf)
 	if err == nil {
-		if err = conn.Exec(limit, "SELECT pg_catalog.set_config('search_path', '', false)").Close(); err != nil {
+		if err = conn.Exec(limit, "SELECT pg_catalog.set_config('search_path', '', false), pg_catalog.set_config('standard_conforming_strings', 'on', false)").Close(); err != nil {
 			closePg(conn)
 		}
 	}

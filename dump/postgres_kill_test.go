@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,20 +83,29 @@ func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
 			t.Errorf("%d %%: there are %v", percent, left)
 		}
 	}
-	conn := pgConnect(t, pg, "postgres") // as another restore, which is not killed
-	held := newBuildName()
-	pg.SQL(t, "postgres", "CREATE DATABASE "+held)
-	if _, err := pgValue(t.Context(), conn, "SELECT pg_advisory_lock(hashtext($1))::text", held); err != nil {
-		t.Fatal(err)
+	var held []string
+	for _, from := range []string{"postgres", "template1"} { // as another restore, which is not killed
+		conn := pgConnect(t, pg, from)
+		defer closePg(conn)
+		name := newBuildName()
+		pg.SQL(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0")
+		if _, err := pgValue(t.Context(), conn, "SELECT pg_advisory_lock(hashtext($1))::text", name); err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, name)
 	}
 	if err := x.Overwrite(t.Context(), x.stored, bytes.NewReader(x.dump[:len(x.dump)/2]), backup.Over{}, dumptest.Task(t)); err == nil {
 		t.Fatal("half a dump was restored")
 	}
-	if left := buildings(t, pg); len(left) != 1 || left[0] != held {
-		t.Errorf("there are %v, want that of the other restore, %s", left, held)
+	left := buildings(t, pg)
+	slices.Sort(left)
+	slices.Sort(held)
+	if !slices.Equal(left, held) {
+		t.Errorf("there are %v, want those of the other restores, %v", left, held)
 	}
-	closePg(conn)
-	pg.SQL(t, "postgres", "DROP DATABASE "+held)
+	for _, name := range held {
+		pg.SQL(t, "postgres", "DROP DATABASE "+name)
+	}
 }
 
 func buildings(t *testing.T, pg *realtest.Postgres) []string {

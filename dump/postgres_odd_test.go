@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -161,6 +163,45 @@ func testPostgresHijacked(t *testing.T, pg *realtest.Postgres) {
 		if strings.Contains(d.Text, "trapped") {
 			t.Errorf("%+v", d)
 		}
+	}
+}
+
+// While a superuser restores, the owner of the database cannot get in: he could have his own triggers run by him.
+func testPostgresAlone(t *testing.T, pg *realtest.Postgres) {
+	p := pgSource(t, pg.DSN("the shop"))
+	dump, facts := pgDump(t, p, firstPart(t, p))
+	owner := func(database string) error {
+		db, err := newPgDatabase((&url.URL{Scheme: "postgres", User: url.UserPassword("shopkeeper", `canary-:\'`),
+			Host: "127.0.0.1:" + strconv.Itoa(pg.Port), Path: "postgres"}).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := db.connect(t.Context(), database)
+		if err == nil {
+			closePg(conn)
+		}
+		return err
+	}
+	tried := 0
+	half := func() io.Reader {
+		return io.MultiReader(bytes.NewReader(dump[:len(dump)-100]), readerFunc(func([]byte) (int, error) {
+			for _, name := range strings.Fields(pg.SQL(t, "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^("+buildPrefix+"|"+backup.ScratchPrefix+")'")) {
+				if tried++; owner(name) == nil {
+					t.Errorf("the owner gets into %s while it is filled", name)
+				}
+			}
+			return 0, io.EOF
+		}), bytes.NewReader(dump[len(dump)-100:]))
+	}
+	if err := p.Restore(t.Context(), backup.Part{}, half(), "alone", dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner("alone"); err != nil {
+		t.Errorf("the owner does not get into what is restored: %v", err)
+	}
+	s := backup.Stored{Facts: facts, Size: int64(len(dump))}
+	if _, err := p.Drill(t.Context(), s, half(), backup.Scratch{Name: scratch}, dumptest.Task(t)); err != nil || tried != 2 {
+		t.Errorf("%d places tried, %v", tried, err)
 	}
 }
 

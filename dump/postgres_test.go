@@ -118,6 +118,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("globals", func(t *testing.T) { testPostgresGlobals(t, pg) })
 	t.Run("everything", func(t *testing.T) { testPostgresEverything(t, pg) })
 	t.Run("hijacked", func(t *testing.T) { testPostgresHijacked(t, pg) })
+	t.Run("alone", func(t *testing.T) { testPostgresAlone(t, pg) })
 	t.Run("properties", func(t *testing.T) { testPostgresProperties(t, pg) })
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
 	t.Run("encodings", func(t *testing.T) { testPostgresEncodings(t, pg) })
@@ -233,8 +234,8 @@ func testPostgresWhileWrittenTo(t *testing.T, pg *realtest.Postgres) {
 				return
 			default:
 			}
-			_, err := conn.Exec(context.Background(), fmt.Sprintf(`BEGIN; UPDATE account SET balance = balance - 7 WHERE id = %d;
-				INSERT INTO log (text) VALUES ('transfer'); UPDATE account SET balance = balance + 7 WHERE id = %d; COMMIT`,
+			_, err := conn.Exec(context.Background(), fmt.Sprintf(`BEGIN; UPDATE public.account SET balance = balance - 7 WHERE id = %d;
+				INSERT INTO public.log (text) VALUES ('transfer'); UPDATE public.account SET balance = balance + 7 WHERE id = %d; COMMIT`,
 				n%1000, (n*7+1)%1000)).ReadAll()
 			if err != nil {
 				t.Error(err)

@@ -186,7 +186,7 @@ func testPostgresAll(t *testing.T, pg *realtest.Postgres) {
 func testPostgresLocked(t *testing.T, pg *realtest.Postgres) {
 	conn := pgConnect(t, pg, "the shop")
 	defer closePg(conn)
-	if err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE account IN ACCESS EXCLUSIVE MODE").Close(); err != nil {
+	if err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE public.account IN ACCESS EXCLUSIVE MODE").Close(); err != nil {
 		t.Fatal(err)
 	}
 	dumptest.NothingLeft(t)
