@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -34,6 +35,9 @@ const (
 	changeOpen   = "open" // a mark: it is not decided yet what becomes of the old one
 )
 
+// changeFolder is the name of a private folder, as newChange makes it.
+var changeFolder = regexp.MustCompile("^" + regexp.QuoteMeta(changePrefix) + "[A-Z2-7]{26}$")
+
 // newChange makes the private folder. The change owns parent from then on.
 func newChange(parent *os.Root, name string) (x *change, err error) {
 	sweepChanges(parent)
@@ -60,7 +64,7 @@ func sweepChanges(parent *os.Root) {
 	defer dir.Close()
 	names, _ := dir.Readdirnames(-1)
 	for _, name := range names {
-		if !strings.HasPrefix(name, changePrefix) {
+		if !changeFolder.MatchString(name) {
 			continue
 		}
 		if isIn(parent, name, changeOld) || isIn(parent, name, changeOpen) {

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"crypto/rand"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,5 +44,25 @@ func TestChangeKilled(t *testing.T) {
 				t.Errorf("there is %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// What only begins like one of our private folders is somebody else's.
+func TestChangeSweepsOnlyItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	ours, theirs := changePrefix+rand.Text(), changePrefix+"notes"
+	for _, name := range []string{ours, theirs} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parent, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+	sweepChanges(parent)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != theirs {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }

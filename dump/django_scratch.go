@@ -70,7 +70,7 @@ func (d *Django) restoreFile(ctx context.Context, s backup.Stored, r io.Reader, 
 	}
 	defer x.close()
 	dir := filepath.Join(filepath.Dir(place), x.dir)
-	if _, err := d.scratch(ctx, s, r, dir, filepath.Join(dir, scratchFile), t); err != nil {
+	if _, err := d.scratch(ctx, s, r, x.private, dir, filepath.Join(dir, scratchFile), t); err != nil {
 		return err
 	}
 	if err := renameNew(filepath.Join(dir, scratchFile), place); errors.Is(err, fs.ErrExist) {
@@ -131,7 +131,7 @@ func (d *Django) fill(ctx context.Context, b *building, s backup.Stored, r io.Re
 		return loaded, err
 	}
 	defer os.RemoveAll(dir)
-	return d.scratch(ctx, s, r, dir, b.name, t)
+	return d.scratchIn(ctx, s, r, dir, b.name, t)
 }
 
 // furnish makes what models need besides their tables. What cannot be made is told: only some models may need it.
@@ -161,9 +161,21 @@ func (b *building) furnish(ctx context.Context, t *backup.Task) error {
 	return context.Cause(ctx)
 }
 
+// scratchIn is scratch in a folder whose own folder nobody else can change.
+func (d *Django) scratchIn(ctx context.Context, s backup.Stored, r io.Reader, dir, database string, t *backup.Task) (djangoLoaded, error) {
+	private, err := os.OpenRoot(dir)
+	if err != nil {
+		return djangoLoaded{}, err
+	}
+	defer private.Close()
+	return d.scratch(ctx, s, r, private, dir, database, t)
+}
+
 // scratch makes the tables of the project's models in a scratch database, the name of one on the project's server or the path of a SQLite
-// file, and loads the rows of a fixture. It needs a private folder.
-func (d *Django) scratch(ctx context.Context, s backup.Stored, r io.Reader, dir, database string, t *backup.Task) (loaded djangoLoaded, err error) {
+// file, and loads the rows of a fixture. It needs a private folder, and its path. The folder may lie where the project's user can put
+// another one into its place: what is given to that user must not be found by its path.
+func (d *Django) scratch(ctx context.Context, s backup.Stored, r io.Reader, private *os.Root, dir, database string, t *backup.Task) (
+	loaded djangoLoaded, err error) {
 	project, err := d.project(ctx, t)
 	if err != nil {
 		return loaded, err
@@ -172,7 +184,7 @@ func (d *Django) scratch(ctx context.Context, s backup.Stored, r io.Reader, dir,
 		return loaded, fmt.Errorf("%w: %s has its settings in no ordinary module, so that they cannot be had with a scratch database",
 			backup.ErrInvalid, d.Manage)
 	}
-	if err := os.WriteFile(filepath.Join(dir, scratchModule+".py"), djangoScratch, 0o644); err != nil {
+	if err := private.WriteFile(scratchModule+".py", djangoScratch, 0o644); err != nil {
 		return loaded, err
 	}
 	var p program
@@ -180,7 +192,7 @@ func (d *Django) scratch(ctx context.Context, s backup.Stored, r io.Reader, dir,
 		err = p.become(d.User)
 	}
 	if err == nil && p.as != nil {
-		err = os.Chown(dir, int(p.as.Uid), int(p.as.Gid))
+		err = private.Chown(".", int(p.as.Uid), int(p.as.Gid))
 	}
 	if err != nil {
 		return loaded, err
@@ -275,7 +287,7 @@ func (d *Django) drillFile(ctx context.Context, s backup.Stored, r io.Reader, at
 		}
 		defer os.RemoveAll(dir)
 	}
-	return d.scratch(ctx, s, r, dir, filepath.Join(dir, scratchFile), t)
+	return d.scratchIn(ctx, s, r, dir, filepath.Join(dir, scratchFile), t)
 }
 
 // SweepDrills removes the folders that killed drills of another user left, or has the database's own source remove what they

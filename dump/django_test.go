@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -550,6 +552,25 @@ func testDjangoUser(t *testing.T, s *djangoSite) {
 	err := d.SweepDrills(t.Context(), func(name string) bool { return name == at.Name }, dumptest.Task(t))
 	if _, left := os.Stat(scratch); err != nil || left == nil {
 		t.Error("not swept:", err)
+	}
+	// That user puts something else into the place of the folder that he is to get.
+	at.Dir = t.TempDir()
+	private, victim := filepath.Join(at.Dir, "private"), filepath.Join(at.Dir, "victim")
+	err = errors.Join(os.Mkdir(private, 0o700), os.Mkdir(victim, 0o755))
+	root, openErr := os.OpenRoot(private)
+	if err = errors.Join(err, openErr, os.Rename(private, private+" moved"), os.Symlink(victim, private)); err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := d.scratch(t.Context(), stored, bytes.NewReader(dump), root, private, filepath.Join(private, scratchFile), dumptest.Task(t)); err == nil {
+		t.Error("tried out in the wrong folder")
+	}
+	info, err := os.Stat(victim)
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the other folder was given away: %v", err)
+	}
+	if left, _ := os.ReadDir(victim); len(left) > 0 {
+		t.Errorf("written into the other folder: %v", left)
 	}
 	p, err := d.program("shell", "--command=import os; print('I am', os.getuid())")
 	if err != nil {
