@@ -117,7 +117,8 @@ func (s *myServer) connectError(database string, err error) error {
 	var refused *mysql.MySQLError
 	switch {
 	case errors.As(err, &refused) && refused.Number == 1049:
-		return fmt.Errorf("there is no database %s on %s, or user %s may not see it: %w", database, s.place(), s.user, err)
+		return fmt.Errorf("there is no database %s on %s, or user %s may not see it: %w; correct the dsn, or, if it was lost, restore it as a new one (--into %s)",
+			database, s.place(), s.user, err, database)
 	case errors.As(err, &refused) && (refused.Number == 1045 || refused.Number == 1698):
 		way = fmt.Sprintf("; correct user or password in the dsn, or let user %s in from here", s.user)
 	case errors.As(err, &refused) && refused.Number == 1044:

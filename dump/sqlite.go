@@ -70,7 +70,7 @@ func (s *SQLite) Validate() error {
 		return errors.New("sqlite is missing its path")
 	}
 	if !filepath.IsAbs(s.path) {
-		return fmt.Errorf("path '%s' is not absolute", s.path)
+		return fmt.Errorf("path '%s' is not absolute: write it from the root, as in /srv/blog/db.sqlite3", s.path)
 	}
 	s.path = filepath.Clean(s.path)
 	return nil
