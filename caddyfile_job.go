@@ -129,6 +129,7 @@ func checkKind(kind string) error {
 	if _, err := caddy.GetModule("backup.sources." + kind); err == nil {
 		return nil
 	}
-	return fmt.Errorf("unknown source kind '%s': write source <name> <kind>, with one of the kinds: %s",
-		kind, strings.Join(guests("backup.sources"), ", "))
+	kinds := guests("backup.sources")
+	return fmt.Errorf("unknown source kind '%s': %swrite source <name> <kind>, with one of the kinds: %s",
+		kind, didYouMean(kind, kinds), strings.Join(kinds, ", "))
 }

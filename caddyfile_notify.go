@@ -30,13 +30,15 @@ func (a *App) unmarshalNotifier(d *caddyfile.Dispenser) error {
 	if a.Notifiers[name] != nil {
 		return d.Errf("notifier %s already specified", name)
 	}
-	known := strings.Join(guests("backup.notifiers"), ", ")
+	kinds := guests("backup.notifiers")
+	known := strings.Join(kinds, ", ")
 	if !d.NextArg() {
 		return d.Errf("notifier %s has no kind: write notifier <name> <kind>, with one of the kinds: %s", name, known)
 	}
 	kind := d.Val()
 	if _, err := caddy.GetModule("backup.notifiers." + kind); err != nil {
-		return d.Errf("unknown notifier kind '%s': write notifier <name> <kind>, with one of the kinds: %s", kind, known)
+		return d.Errf("unknown notifier kind '%s': %swrite notifier <name> <kind>, with one of the kinds: %s", kind,
+			didYouMean(kind, kinds), known)
 	}
 	guest, err := caddyfile.UnmarshalModule(d, "backup.notifiers."+kind)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/near"
 	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
@@ -166,7 +167,8 @@ func needsKey(raw json.RawMessage, what, key string) error {
 	}
 	id := "backup." + what + "s." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return fmt.Errorf("unknown %s %q; known are: %s", what, name, strings.Join(guests("backup."+what+"s"), ", "))
+		known := guests("backup." + what + "s")
+		return fmt.Errorf("unknown %s %q; %sknown are: %s", what, name, didYouMean(name, known), strings.Join(known, ", "))
 	}
 	return nil
 }
@@ -177,6 +179,14 @@ func guests(namespace string) (names []string) {
 		names = append(names, m.ID.Name())
 	}
 	return names
+}
+
+// didYouMean asks for the name that may have been meant by one that is not known; "" when none is near.
+func didYouMean(name string, names []string) string {
+	if like := near.Word(name, names); like != "" {
+		return "did you mean " + like + "? "
+	}
+	return ""
 }
 
 // versions names the programs around the engine, for the manifest.

@@ -53,6 +53,8 @@ func TestValidateRefuses(t *testing.T) {
 			`job shop: source db: source has no "engine"`},
 		{"unknown engine", `{"jobs":[{"name":"shop","sources":[{"name":"db","source":{"engine":"oracle","dsn":"` + canary + `"}}]}]}`,
 			`job shop: source db: unknown source "oracle"; known are: caddy, command, `},
+		{"misspelt engine", `{"jobs":[{"name":"shop","sources":[{"name":"db","source":{"engine":"postgresql","dsn":"` + canary + `"}}]}]}`,
+			`job shop: source db: unknown source "postgresql"; did you mean postgres? known are: caddy, command, `},
 		{"relative storage", `{"repositories":{"default":{"storage":{"scheme":"local","path":"backups"}}}}`, "not absolute"},
 		{"bad compression", `{"repositories":{"default":{"compression":"zip"}}}`,
 			"repository default: bad compression value 'zip': must be auto, off or max"},
