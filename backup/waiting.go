@@ -82,6 +82,9 @@ func (s *Service) takeUp(c *setup) {
 		s.log.logger().Warn("cannot read the notifications that wait", "error", err)
 	}
 	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), ".new-") && s.now().Sub(info.ModTime()) > oneDay {
+			s.burn(filepath.Join(waitingDir(c), e.Name())) // whoever began to write it was killed
+		}
 		_, journal, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".json"), ".")
 		if filepath.Ext(e.Name()) != ".json" || s.journal.alive(journal) {
 			continue

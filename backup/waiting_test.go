@@ -75,6 +75,10 @@ func TestWaitingSurvives(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(m.Config.DataDir, "waiting", "1.none.json"), []byte("{"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		torn := filepath.Join(m.Config.DataDir, "waiting", ".new-1")
+		if err := errors.Join(os.WriteFile(torn, []byte("{"), 0o600), os.Chtimes(torn, time.Now(), time.Now().Add(-48*time.Hour))); err != nil {
+			t.Fatal(err)
+		}
 		m.start()
 		m.sleep(time.Minute)
 		if got := letters(t, m); len(got) != 0 || box.events() != "" {
