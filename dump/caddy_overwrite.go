@@ -83,7 +83,7 @@ func (c *Caddy) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Re
 		return fmt.Errorf("reading what is to be restored: %w", err)
 	}
 	if o.Aside && len(x.values) > 0 {
-		t.Log.Warn("the old values of the keys are not kept anywhere, as it was asked for")
+		t.Log.Warn("the old values of the keys cannot be kept aside, though that was asked for: only a snapshot holds them")
 	}
 	for i, v := range x.values {
 		if err := x.store(v); err != nil {

@@ -15,7 +15,7 @@ var (
 	placeholder   = regexp.MustCompile(`\{[^{}]+\}`)
 	secretName    = regexp.MustCompile(`(?i)pass|pwd|secret|token|key|credential`)
 	passwordInURL = regexp.MustCompile(`://[^/@\s]*:[^/@\s]+@`)
-	passwordGiven = regexp.MustCompile(`(?i)^--?(pass|password|secret|token)=.`)
+	passwordGiven = regexp.MustCompile(`(?i)(?:^|[\s_-]|pg)(?:pass|passwd|password|pwd|secret|token)=["']?[^\s{$"']`)
 )
 
 // LiteralSecret looks for a password in the DSN.
