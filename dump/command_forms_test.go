@@ -53,6 +53,9 @@ func TestCommandRedis(t *testing.T) {
 // TestCommandRedisFaults: a dump that is cut off, however the server sends it, is a failed one.
 func TestCommandRedisFaults(t *testing.T) {
 	for _, diskless := range []string{"yes", "no"} {
+		if diskless == "no" && !realtest.Soak() {
+			continue
+		}
 		t.Run("killed, diskless "+diskless, func(t *testing.T) {
 			r := realtest.StartRedis(t, t.TempDir(), "--repl-diskless-sync", diskless)
 			r.Fill(t, 40, 1<<20) // more than sockets and pipes hold

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // TestDjangoRouters has apps in two databases: what is in the other one is neither dumped nor touched.
@@ -31,8 +32,10 @@ func TestDjangoRouters(t *testing.T) {
 		if again, _ := dumped(t, d); !maps.Equal(again.Facts.Rows, stored.Facts.Rows) {
 			t.Errorf("%s: %v, was %v", words, again.Facts.Rows, stored.Facts.Rows)
 		}
-		if facts, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), drillPlace(t), dumptest.Task(t)); err != nil || !maps.Equal(facts.Rows, stored.Facts.Rows) {
-			t.Errorf("%s: %+v, %v %s", words, facts, err, backup.OutputOf(err))
+		if words != "" || realtest.Soak() {
+			if facts, err := d.Drill(t.Context(), stored, bytes.NewReader(dump), drillPlace(t), dumptest.Task(t)); err != nil || !maps.Equal(facts.Rows, stored.Facts.Rows) {
+				t.Errorf("%s: %+v, %v %s", words, facts, err, backup.OutputOf(err))
+			}
 		}
 		s.run(`from apart.models import *; from shop.models import *; Colour.objects.filter(name="blue").delete(); Tag.objects.filter(name="newer").delete()`)
 	}
@@ -54,6 +57,9 @@ func TestDjangoOtherModels(t *testing.T) {
 		{"of a model that is gone", "Invalid model identifier: 'shop.rent'", bytes.ReplaceAll(dump, []byte(`"shop.sale"`), []byte(`"shop.rent"`))},
 		{"with less rows", "shop.tag has 2 rows, the dump has 3", bytes.Replace(dump, []byte("\"shop.tag\",\n    \"pk\": 3"), []byte("\"shop.tag\",\n    \"pk\": 2"), 1)},
 	} {
+		if (tc.name == "newer" || tc.name == "of a model that is gone") && !realtest.Soak() {
+			continue
+		}
 		err := d.Overwrite(t.Context(), stored, bytes.NewReader(tc.dump), backup.Over{}, dumptest.Task(t))
 		if text := fmt.Sprint(err, backup.OutputOf(err)); err == nil || errors.Is(err, backup.ErrIncomplete) || !strings.Contains(text, tc.want) {
 			t.Errorf("%s: %s", tc.name, text)
