@@ -29,8 +29,10 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 	if err := s.space(ctx, conn, d.Size); err != nil {
 		return backup.Facts{}, err
 	}
+	guard := newMyGuard(database) // by which no event runs
+	guard.ours = true
 	if err = conn.create(ctx, at.Name, database, s); err == nil {
-		_, err = s.fill(ctx, r, at.Name, database) // whose events do not run
+		err = s.fill(ctx, r, at.Name, guard)
 	}
 	if err != nil {
 		return backup.Facts{}, err

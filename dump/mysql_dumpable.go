@@ -11,6 +11,9 @@ import (
 
 // dumpable refuses a database at which the dump programs fail, and says what to do.
 func (c *myConn) dumpable(ctx context.Context, database string, ignored []string) error {
+	if err := c.whole(ctx, database); err != nil {
+		return err
+	}
 	broken, err := c.brokenViews(ctx, database)
 	if err != nil {
 		return err

@@ -32,6 +32,12 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 			list = append(list, diagnosis(backup.LevelWarning, "%s", doubt))
 		}
 	}
+	if killed, err := conn.killed(ctx); err != nil {
+		list = append(list, failing(fmt.Errorf("looking for restores that were killed: %w", err))...)
+	} else if len(killed) > 0 {
+		list = append(list, diagnosis(backup.LevelWarning, "a restore over a live database goes on, or was killed: %s; the next backup of this source brings it to an end",
+			summed(killed)))
+	}
 	databases := []string{s.database}
 	if m.AllDatabases {
 		if databases, err = conn.databases(ctx); err != nil {
@@ -267,6 +273,8 @@ func (s *myServer) explain(what string, err error) error {
 }
 
 var myHints = []struct{ words, way string }{
+	{"specified as a definer", "create that user before the restore, with the rights that it had"},
+	{"lack rights to use them", "who defined a view needs rights in a database of this name: GRANT them before the restore"},
 	{"SUPER", "restore as a user with the right SET USER (SUPER on older servers): views, triggers or routines belong to other users"},
 	{"Access denied", "grant the user what is missing"},
 	{"insufficent privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"}, // as it is spelt there

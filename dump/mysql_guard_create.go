@@ -16,10 +16,7 @@ func (g *myGuard) create(stmt []byte, h *myHead) ([]byte, error) {
 		}
 		return nil, refused(stmt)
 	}
-	h.words("OR", "REPLACE")
-	if h.peek().is("ALGORITHM") {
-		h.tokens = h.tokens[min(3, len(h.tokens)):] // ALGORITHM = UNDEFINED
-	}
+	h.options()
 	if !h.definer() {
 		return nil, refused(stmt)
 	}
@@ -47,6 +44,29 @@ func (g *myGuard) create(stmt []byte, h *myHead) ([]byte, error) {
 		return nil, refused(stmt)
 	}
 	return stmt, nil
+}
+
+// options takes what may stand between CREATE and DEFINER.
+func (h *myHead) options() {
+	h.words("OR", "REPLACE")
+	if h.peek().is("ALGORITHM") {
+		h.tokens = h.tokens[min(3, len(h.tokens)):] // ALGORITHM = UNDEFINED
+	}
+}
+
+// withoutDefiner takes DEFINER = user @ host out of a statement that has it.
+func (g *myGuard) withoutDefiner(stmt []byte) []byte {
+	h := g.head(stmt)
+	if !h.words("CREATE") {
+		return stmt
+	}
+	h.options()
+	before := h.tokens
+	if !h.definer() || len(h.tokens) == len(before) {
+		return stmt
+	}
+	last := before[len(before)-len(h.tokens)-1]
+	return slices.Concat(stmt[:before[0].at], stmt[last.at+len(last.text):])
 }
 
 // definer takes DEFINER = user @ host, if that comes next.

@@ -93,8 +93,7 @@ func (x *mySwitch) clean(done bool) error {
 // mend brings switches to an end in which we were killed: forward when the tables have changed places, else back. It is an error
 // when that cannot be: a database of which half is gone is not to be dumped as if it were whole.
 func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.Task) error {
-	left, err := conn.list(ctx, "SELECT table_schema FROM information_schema.tables WHERE table_name = ? AND left(table_schema, ?) = ?",
-		journalTable, len(besidePrefix), besidePrefix)
+	left, err := conn.journals(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for restores that were killed: %w", err)
 	}
@@ -104,6 +103,12 @@ func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.T
 		}
 	}
 	return nil
+}
+
+// journals are the databases with journals.
+func (c *myConn) journals(ctx context.Context) ([]string, error) {
+	return c.list(ctx, "SELECT table_schema FROM information_schema.tables WHERE table_name = ? AND left(table_schema, ?) = ?",
+		journalTable, len(besidePrefix), besidePrefix)
 }
 
 func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *backup.Task) error {

@@ -33,9 +33,13 @@ func overwriteMySQL(path string) {
 	}
 	step := os.Getenv("DUMP_TEST_STEP")
 	t, ctx := dumptest.Task(&testing.T{}), context.Background()
-	if percent, err := strconv.Atoi(step); err == nil {
+	if percent, err := strconv.Atoi(strings.TrimPrefix(step, "new ")); err == nil {
 		hang := readerFunc(func([]byte) (int, error) { ready(); return 0, io.EOF })
-		exitOn(m.Overwrite(ctx, backup.Stored{Part: backup.Part{Name: "db.sql"}}, io.MultiReader(bytes.NewReader(dump[:len(dump)*percent/100]), hang), backup.Over{}, t))
+		some := io.MultiReader(bytes.NewReader(dump[:len(dump)*percent/100]), hang)
+		if strings.HasPrefix(step, "new ") {
+			exitOn(m.Restore(ctx, backup.Part{}, some, "halved", t))
+		}
+		exitOn(m.Overwrite(ctx, backup.Stored{Part: backup.Part{Name: "db.sql"}}, some, backup.Over{}, t))
 	}
 	s, err := newMyServer(m.dsn)
 	exitOn(err)
@@ -44,8 +48,8 @@ func overwriteMySQL(path string) {
 	x := m.newSwitch(s, conn, s.database, strings.HasSuffix(step, "kept"), t)
 	x.tool, err = m.dumper(ctx, server)
 	exitOn(errors.Join(err, x.hold(ctx, 0), conn.create(ctx, x.New, x.Live, s)))
-	x.Events, err = s.fill(ctx, bytes.NewReader(dump), x.New, "")
-	exitOn(errors.Join(err, x.prepare(ctx), x.set(ctx)))
+	exitOn(x.fill(ctx, bytes.NewReader(dump)))
+	exitOn(errors.Join(x.prepare(ctx), x.set(ctx)))
 	half := len(x.Tables) / 2
 	for _, name := range strings.Fields(step) {
 		switch name {
@@ -94,6 +98,9 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 			if len(c.step) == 2 { // nothing was touched, and a dump does not mind
 				samePgState(t, myState(t, my, "killed"), is)
 			}
+			if told := fmt.Sprint(m.Examine(t.Context(), dumptest.Task(t))); strings.Contains(told, "was killed: killed;") != (len(c.step) != 2) {
+				t.Error(told)
+			}
 			if _, err := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +131,37 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 		t.Fatal(err)
 	}
 	samePgState(t, myState(t, my, "killed"), was)
+	t.Run("new", func(t *testing.T) { testMySQLHalved(t, my, file, stored, dump, was) })
 	my.SQL(t, "", "DROP DATABASE killed")
+}
+
+// What a restore into a new database leaves half filled when it is killed is no database that is backed up, and no hindrance.
+func testMySQLHalved(t *testing.T, my *realtest.MariaDB, file string, stored backup.Stored, dump []byte, want map[string]string) {
+	m := mySource(t, my.DSN("killed"))
+	killAt(t, file, "new 60")
+	half := mySource(t, my.DSN("halved"))
+	_, err := half.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
+	if told := fmt.Sprint(half.Examine(t.Context(), dumptest.Task(t))); err == nil || !strings.Contains(err.Error(), "only half restored") || !strings.Contains(told, "only half restored") {
+		t.Errorf("%v; %s", err, told)
+	}
+	meanwhile := io.MultiReader(bytes.NewReader(dump[:len(dump)/2]), readerFunc(func([]byte) (int, error) {
+		if err := m.Restore(t.Context(), stored.Part, bytes.NewReader(dump), "halved", dumptest.Task(t)); !errors.Is(err, backup.ErrConflict) {
+			t.Errorf("a second restore at once: %v", err)
+		}
+		return 0, io.EOF
+	}), bytes.NewReader(dump[len(dump)/2:]))
+	if err := m.Restore(t.Context(), stored.Part, meanwhile, "halved", dumptest.Task(t)); err != nil {
+		t.Fatal(err)
+	}
+	for table, is := range my.Digests(t, "halved") {
+		if is != want[table] {
+			t.Errorf("%s: %s, want %s", table, is, want[table])
+		}
+	}
+	if _, err := half.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	my.SQL(t, "", "DROP DATABASE halved")
 }
 
 // killAt has a process restore, and kills it at a point.

@@ -116,7 +116,7 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 	if err := conn.create(ctx, x.New, x.Live, s); err != nil {
 		return err
 	}
-	if x.Events, err = s.fill(ctx, r, x.New, ""); err != nil { // its sequences draw from those of the live one, which it becomes
+	if err := x.fill(ctx, r); err != nil {
 		return err
 	}
 	if err = x.do(ctx); err == nil && x.Keep {
@@ -124,6 +124,9 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 			t.Log.Warn("the source leaves out tables, which no snapshot holds, so the old ones stay")
 		}
 		t.Log.Warn("the tables as they were are kept; drop the database when nobody misses them", "database", x.Old)
+	}
+	if err == nil {
+		x.conn.warnStrangers(ctx, x.Live, t)
 	}
 	if errors.Is(err, backup.ErrIncomplete) {
 		return fmt.Errorf("%w; the old tables are in database %s, the new ones in %s, or where they were moved to: the next backup or "+

@@ -111,7 +111,7 @@ func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
 	if err = errors.Join(err, conn.create(t.Context(), x.New, "live", s)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.fill(t.Context(), bytes.NewReader(dump), x.New, ""); err != nil {
+	if err := x.fill(t.Context(), bytes.NewReader(dump)); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.prepare(t.Context()); err != nil {

@@ -18,7 +18,7 @@ const maxMyName = 64 // characters of a database's name
 
 // Restore creates a new database and runs the dump in it, statement by statement over one connection of our own: no client
 // program reads it, so nothing in it can start a program or read a file here. After any failure the new database is dropped
-// again. It gets the character set of the database that the source dumps, while that is there; each table has its own in the
+// again; if we are killed, it bears a mark, see begin. It gets the character set of the database that the source dumps, while that is there; each table has its own in the
 // dump. Views and routines keep those who defined them: that takes the right to do so.
 func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place string, t *backup.Task) error {
 	if err := checkMyName(place); err != nil {
@@ -38,28 +38,39 @@ func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place s
 		return err
 	}
 	defer conn.Close()
-	if err := conn.create(ctx, place, database, s); err != nil {
+	if err := conn.begin(ctx, place, database, s, t); err != nil {
 		return err
 	}
-	events, err := s.fill(ctx, r, place, database)
-	switch {
-	case err != nil || len(events) == 0:
+	guard := newMyGuard(database)
+	if err = s.fill(ctx, r, place, guard); err == nil {
+		err = s.finish(ctx, place)
+	}
+	if err != nil {
 		return err
+	}
+	conn.warnStrangers(ctx, place, t)
+	switch {
+	case len(guard.enabled) == 0:
+		return nil
 	case place == database:
-		return conn.enable(ctx, place, events)
+		return conn.enable(ctx, place, guard.enabled)
 	}
 	t.Log.Warn("the events of the restored database are disabled: they may do what those of the live one do already; "+
-		"enable them with ALTER EVENT … ENABLE", "database", place, "events", summed(events))
+		"enable them with ALTER EVENT … ENABLE", "database", place, "events", summed(guard.enabled))
 	return nil
 }
 
-// fill runs a script in a new database, which is dropped again when that fails. origin is the database that was dumped. It
-// returns the events that were enabled there; here they are not.
-func (s *myServer) fill(ctx context.Context, r io.Reader, place, origin string) (events []string, err error) {
-	if events, err = s.restoreInto(ctx, r, place, origin); err != nil {
-		return nil, errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
+// fill runs a script in a new database that nobody else uses, which is dropped again when that fails.
+func (s *myServer) fill(ctx context.Context, r io.Reader, place string, guard *myGuard) error {
+	conn, err := s.connect(ctx, place)
+	if err == nil {
+		defer conn.Close()
+		err = conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true })
 	}
-	return events, nil
+	if err != nil {
+		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))
+	}
+	return nil
 }
 
 func checkMyName(name string) error {
@@ -111,19 +122,6 @@ func (c *myConn) grant(ctx context.Context) string {
 		}
 	}
 	return fmt.Sprintf("let an administrator of the server run: GRANT ALL ON `%s%%`.* TO %s", strings.ReplaceAll(ourPrefix, "_", `\_`), to)
-}
-
-// restoreInto runs a script in a database that nobody else uses. The events of it that ran where they came from are made so that
-// they do not, and returned.
-func (s *myServer) restoreInto(ctx context.Context, r io.Reader, database, origin string) (events []string, err error) {
-	conn, err := s.connect(ctx, database)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	guard := newMyGuard(origin)
-	err = conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true })
-	return guard.enabled, err
 }
 
 // alterDatabase is what the dump programs write around a routine, trigger or event that is older than the collation of its
@@ -185,7 +183,7 @@ func (c *myConn) execute(ctx context.Context, script *sqlScript, guard *myGuard,
 	if !script.complete {
 		return fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)
 	}
-	if err := views.make(ctx, c); err != nil {
+	if err := views.make(ctx, c, guard); err != nil {
 		return err
 	}
 	_, err = c.ExecContext(ctx, "COMMIT") // a script may have said that it will

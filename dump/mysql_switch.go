@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,11 +20,22 @@ type mySwitch struct {
 	conn   *myConn // holds the lock
 	tool   myTool
 	t      *backup.Task
+	late   []byte // a script of views that can be made only in the live database
 	myJournal
 }
 
 // switchTime bounds what is not cancelled once begun.
 const switchTime = 10 * time.Minute
+
+// fill restores a dump into the new database. Its sequences draw from those of the live one, which it becomes, and what its views
+// may read is known only there.
+func (x *mySwitch) fill(ctx context.Context, r io.Reader) error {
+	guard := newMyGuard("")
+	guard.patient = true
+	err := x.s.fill(ctx, r, x.New, guard)
+	x.Events, x.late = guard.enabled, guard.late
+	return err
+}
 
 // do switches. After an error everything is as before, or it is ErrIncomplete.
 func (x *mySwitch) do(ctx context.Context) error {
@@ -56,6 +68,10 @@ func (x *mySwitch) prepare(ctx context.Context) error {
 	if x.After, err = x.definitions(ctx, x.New); err != nil {
 		return err
 	}
+	// The server leaves the name of a view's own database out only while who defined the view may read there, as it may in the
+	// live one alone.
+	x.After = bytes.ReplaceAll(x.After, []byte(quoteMyName(x.New)), []byte(quoteMyName(x.Live)))
+	x.After = append(x.After, x.late...)
 	if x.Tables, err = x.conn.ownTables(ctx, x.Live); err != nil {
 		return err
 	}
@@ -185,6 +201,10 @@ func (x *mySwitch) definitions(ctx context.Context, database string) ([]byte, er
 	broken, err := x.conn.brokenViews(ctx, database)
 	if err != nil {
 		return nil, err
+	}
+	if len(broken) > 0 && database == x.New {
+		return nil, fmt.Errorf("%w: views of the dump cannot be read on this server, and would be lost: %s; create those who defined them, and what they "+
+			"select from in other databases, or restore into a new database", backup.ErrConflict, summed(broken))
 	}
 	for _, name := range broken { // the program would stop there, and they cannot be made again
 		x.t.Log.Warn("a view that cannot be read is not kept", "database", database, "view", name)

@@ -34,12 +34,12 @@ func (v *myViews) later(ctx context.Context, c *myConn, stmt string, err error) 
 	return nil
 }
 
-// make makes them, one after the other, as long as some can be made.
-func (v myViews) make(ctx context.Context, c *myConn) error {
+// make makes them, one after the other, as long as some can be made. Those that cannot are an error, or kept by the guard.
+func (v myViews) make(ctx context.Context, c *myConn, guard *myGuard) error {
 	for len(v) > 0 {
 		var left myViews
 		for _, view := range v {
-			_, err := c.ExecContext(ctx, "SET character_set_client = "+view.charset+", collation_connection = "+view.collation)
+			_, err := c.ExecContext(ctx, view.setting())
 			if err == nil {
 				_, err = c.ExecContext(ctx, view.stmt)
 			}
@@ -47,10 +47,26 @@ func (v myViews) make(ctx context.Context, c *myConn) error {
 				left = append(left, view)
 			}
 		}
+		if len(left) == len(v) && guard.patient {
+			guard.late = left.script()
+			return nil
+		}
 		if len(left) == len(v) {
 			return fmt.Errorf("a view cannot be made (%.60q): %w", left[0].stmt, left[0].err)
 		}
 		v = left
 	}
 	return nil
+}
+
+func (v myView) setting() string {
+	return "SET character_set_client = " + v.charset + ", collation_connection = " + v.collation
+}
+
+// script makes them.
+func (v myViews) script() (script []byte) {
+	for _, view := range v {
+		script = fmt.Appendf(script, "\nDELIMITER ;\n%s;\n%s;\n", view.setting(), view.stmt)
+	}
+	return script
 }
