@@ -23,7 +23,7 @@ type myGuard struct {
 	routines bool            // there are some
 	closed   map[string]bool // tables that have triggers, or whose rows are elsewhere, and views: nothing is filled in
 	enabled  []string        // events that were enabled: they are made disabled
-	ours     bool            // what is made belongs to us: who defined it may have no rights in a database of this name
+	ours     bool            // views and routines are made as ours: who defined them may have no rights in a database of this name
 	patient  bool            // views that cannot be made for such a reason are kept in late
 	late     []byte          // a script that makes them
 }
@@ -76,7 +76,7 @@ func (g *myGuard) admit(stmt []byte) ([]byte, error) {
 	if x, ok := openInsert(stmt, g.mode); ok {
 		return stmt, g.rows(x)
 	}
-	if g.ours {
+	if g.ours && !ofTriggers.Match(stmt[:min(len(stmt), insertHead)]) {
 		stmt = g.withoutDefiner(stmt)
 	}
 	h := g.head(stmt)

@@ -2,6 +2,7 @@ package dump
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 )
 
@@ -53,6 +54,10 @@ func (h *myHead) options() {
 		h.tokens = h.tokens[min(3, len(h.tokens)):] // ALGORITHM = UNDEFINED
 	}
 }
+
+// ofTriggers are statements that make triggers and events, which nobody runs in a drill: they keep who defined them, so that it
+// shows whether our user may make them for others.
+var ofTriggers = regexp.MustCompile(`(?i)^[^(]{0,400}\b(?:TRIGGER|EVENT)\b`)
 
 // withoutDefiner takes DEFINER = user @ host out of a statement that has it.
 func (g *myGuard) withoutDefiner(stmt []byte) []byte {
