@@ -78,14 +78,16 @@ func myExists(t testing.TB, my *realtest.MariaDB, database string) bool {
 }
 
 func TestMySQL(t *testing.T) {
-	my := realtest.StartMariaDB(t)
+	options, root := myCertificate(t)
+	my := realtest.StartMariaDB(t, options...)
+	t.Setenv("DUMP_TEST_ROOT", root)
 	my.SQL(t, "", "CREATE DATABASE `the shop` CHARACTER SET latin1 COLLATE latin1_german2_ci; CREATE DATABASE big")
 	my.SQL(t, "the shop", myShop)
 	my.SQL(t, "big", "CREATE TABLE a AS SELECT seq AS i, repeat(md5(seq), 10) AS text FROM seq_1_to_30000")
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "locked": testMySQLLocked,
 		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "hostile statements": testMySQLHostileStatements, "odd": testMySQLOdd, "killed": testMySQLKilledOverwrite, "foreign keys": testMySQLForeignKeys, "runs": testMySQLRuns, "names its database": testMySQLNamesItsDatabase,
-		"large": testMySQLLarge, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "while written to": testMySQLWhileWrittenTo,
+		"large": testMySQLLarge, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
 	}

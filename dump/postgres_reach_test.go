@@ -51,8 +51,8 @@ func testPostgresEnvironment(t *testing.T, pg *realtest.Postgres) {
 	}
 }
 
-// certify has the server show a certificate for localhost, and gives the file of who vouches for it.
-func certify(t *testing.T, pg *realtest.Postgres) (root string) {
+// localhostCertificate is one for localhost that vouches for itself, with its key.
+func localhostCertificate(t *testing.T) (certificate, secret *pem.Block) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -64,15 +64,22 @@ func certify(t *testing.T, pg *realtest.Postgres) (root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &pem.Block{Type: "CERTIFICATE", Bytes: der}, &pem.Block{Type: "PRIVATE KEY", Bytes: private}
+}
+
+// certify has the server show a certificate for localhost, and gives the file of who vouches for it.
+func certify(t *testing.T, pg *realtest.Postgres) (root string) {
+	t.Helper()
+	certificate, secret := localhostCertificate(t)
 	info, err := os.Stat(filepath.Join(pg.Dir, "data"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{"server.crt": {Type: "CERTIFICATE", Bytes: der}, "server.key": {Type: "PRIVATE KEY", Bytes: secret}} {
+	for name, block := range map[string]*pem.Block{"server.crt": certificate, "server.key": secret} {
 		file := filepath.Join(pg.Dir, "data", name)
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
@@ -86,7 +93,7 @@ func certify(t *testing.T, pg *realtest.Postgres) (root string) {
 	pg.SQL(t, "postgres", "SELECT pg_reload_conf()")
 	eventually(t, pg, "postgres", "SHOW ssl", "on")
 	root = filepath.Join(t.TempDir(), "root.crt")
-	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := os.WriteFile(root, pem.EncodeToMemory(certificate), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return root

@@ -25,8 +25,8 @@ type MariaDB struct {
 }
 
 // StartMariaDB starts a server and has it stopped when the test ends. As root, the server runs as user nobody. It takes
-// about two seconds: share one among subtests.
-func StartMariaDB(t testing.TB) *MariaDB {
+// about two seconds: share one among subtests. It gets more options after its own.
+func StartMariaDB(t testing.TB, options ...string) *MariaDB {
 	t.Helper()
 	install, daemon := Need(t, "mariadb-install-db"), sbin(t, "mariadbd")
 	m := &MariaDB{Password: "not-a-secret-" + rand.Text()} // no other server's, so that it can be searched for
@@ -46,9 +46,10 @@ func StartMariaDB(t testing.TB) *MariaDB {
 		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
 	}
 	m.Port = freePort(t)
-	m.start(t, exec.Command(daemon, "--no-defaults", "--datadir="+data, "--socket="+m.Socket(), "--port="+strconv.Itoa(m.Port),
-		"--bind-address=127.0.0.1", "--pid-file="+filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",
-		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--skip-log-bin", "--sync-frm=0"), dir, cred, syscall.SIGTERM, func() bool {
+	options = append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + m.Socket(), "--port=" + strconv.Itoa(m.Port),
+		"--bind-address=127.0.0.1", "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",
+		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--skip-log-bin", "--sync-frm=0"}, options...)
+	m.start(t, exec.Command(daemon, options...), dir, cred, syscall.SIGTERM, func() bool {
 		_, err := m.try(context.Background(), "", "SELECT 1", "")
 		return err == nil
 	})
