@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // create looks at what follows CREATE, and changes it where it would reach out of the database, or begin to run.
@@ -106,7 +107,7 @@ var outside = []string{"MERGE", "MRG_MYISAM", "MRG_ISAM", "FEDERATED", "FEDERATE
 func (g *myGuard) table(stmt []byte, h *myHead) ([]byte, error) {
 	h.words("IF", "NOT", "EXISTS")
 	table, ok := h.own()
-	if !ok || g.routines || h.take().kind != '(' || h.peek().is("LIKE") {
+	if !ok || g.routines || strings.EqualFold(table, journalTable) || h.take().kind != '(' || h.peek().is("LIKE") {
 		return nil, refused(stmt)
 	}
 	var last [6]myToken // but for beginnings and ends of comments; the last is that of the turn
@@ -122,6 +123,10 @@ func (g *myGuard) table(stmt []byte, h *myHead) ([]byte, error) {
 		copy(last[:], last[1:])
 		last[5] = t
 		if t.is("SELECT") || t.is("TABLE") && t.at > h.peek().at || g.unclear(t) {
+			return nil, refused(stmt)
+		}
+		// The programs write nextval(…) there, and leave the name of the dumped database out of its own foreign keys.
+		if last[4].is("NEXT", "PREVIOUS") && t.is("VALUE") || last[3].is("REFERENCES") && t.kind == '.' && g.origin != "" && last[4].name(g.mode) && last[4].unquoted() == g.origin {
 			return nil, refused(stmt)
 		}
 		if last[4].is("ENGINE") && t.kind != '=' || last[3].is("ENGINE") && last[4].kind == '=' {

@@ -77,6 +77,9 @@ func checkMyName(name string) error {
 	if name == "" || len([]rune(name)) > maxMyName || strings.ContainsAny(name, "\x00\n") || strings.HasSuffix(name, " ") {
 		return fmt.Errorf("%w: '%s' cannot be the name of a database: 1 to %d characters", backup.ErrInvalid, name, maxMyName)
 	}
+	if strings.HasPrefix(name, besidePrefix) || strings.HasPrefix(name, backup.ScratchPrefix) {
+		return fmt.Errorf("%w: names that begin like %s are for databases that are dropped again", backup.ErrInvalid, name)
+	}
 	return nil
 }
 
