@@ -24,6 +24,7 @@ type backupRun struct {
 
 	repo     *repo.Repository
 	seen     *sight
+	absent   []string // names of parts that are known not to be there: a safety snapshot does without them
 	start    time.Time
 	mended   bool           // the index was repaired for this run
 	parent   *repo.Snapshot // the job's newest good snapshot

@@ -45,6 +45,9 @@ func (b *backupRun) parts(ctx context.Context) ([]sourcePart, error) {
 					"file (`file` of a command)", s.Name, p.Name, other)
 			}
 			taken[p.Name] = "source " + s.Name
+			if slices.Contains(b.absent, p.Name) {
+				continue
+			}
 			all = append(all, sourcePart{p, s})
 		}
 	}

@@ -19,6 +19,7 @@ type liveTarget struct {
 	node   repo.Node
 	sha256 string // of a file, as the manifest has it
 	live   string
+	absent bool // the live one is not there; see replacement.ready
 }
 
 // liveTargets are what a path in a snapshot would replace: one part, something in one that is a folder, or all parts.

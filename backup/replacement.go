@@ -46,7 +46,6 @@ func (r *runner) vaultOfJob(job string) (Job, *vault, error) {
 }
 
 func (x *replacement) do(ctx context.Context) error {
-	names := strings.Join(lives(x.targets), " and ")
 	x.update(func(run *Run) {
 		run.Path, run.Over, run.Confirm = pathOf(x.targets), lives(x.targets), confirmation(x.job, x.targets)
 	})
@@ -54,7 +53,7 @@ func (x *replacement) do(ctx context.Context) error {
 		return err
 	}
 	if x.request.DryRun {
-		x.update(func(run *Run) { run.Summary = fmt.Sprintf("%s would be replaced by %s", names, x.what) })
+		x.update(func(run *Run) { run.Summary = x.foreseen() })
 		return nil
 	}
 	if err := x.secure(ctx); err != nil {
@@ -64,10 +63,7 @@ func (x *replacement) do(ctx context.Context) error {
 		return err
 	}
 	x.update(func(run *Run) {
-		run.Summary = fmt.Sprintf("%s was replaced by %s", names, x.what)
-		if len(x.targets) > 1 {
-			run.Summary = fmt.Sprintf("%s were replaced by %s", names, x.what)
-		}
+		run.Summary = x.done()
 		if run.Undo != "" {
 			run.Summary += "; what was there before comes back with: " + run.Undo
 		}
@@ -75,24 +71,35 @@ func (x *replacement) do(ctx context.Context) error {
 	return nil
 }
 
-// ready asks the sources, before anything is touched.
+// ready asks the sources, before anything is touched, and notes which targets are not there.
 func (x *replacement) ready(ctx context.Context) error {
-	for _, t := range x.targets {
+	for i := range x.targets {
+		t := &x.targets[i]
 		x.setStep("looking whether " + t.live + " can be replaced")
-		err := x.guard(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(), x.task()) })
-		if err != nil {
+		err := x.guard(ctx, "look at "+t.live, func() error { return t.source.Ready(ctx, t.stored, x.over(*t), x.task()) })
+		if t.absent = errors.Is(err, ErrAbsent); err != nil && !t.absent {
 			return fmt.Errorf("source %s: %w; nothing was changed", t.named.Name, err)
 		}
+	}
+	if _, absent := parted(x.targets); len(absent) > 0 {
+		x.update(func(run *Run) { run.Absent = lives(absent) })
+		x.log.Info(named(absent) + " not there now: nothing is replaced, and no safety snapshot is needed")
 	}
 	return nil
 }
 
-func (x *replacement) over() Over { return Over{Force: x.request.Force, Aside: x.request.NoSafety} }
+// over says how a target may be overwritten. One that was not there, and is by now, is in no safety snapshot.
+func (x *replacement) over(t liveTarget) Over {
+	return Over{Force: x.request.Force, Aside: x.request.NoSafety || t.absent}
+}
 
 // secure makes the safety snapshot, and notes the way back.
 func (x *replacement) secure(ctx context.Context) error {
 	if x.request.NoSafety {
 		x.log.Warn("no snapshot is made of what is there now, as it was asked for: no snapshot brings it back")
+		return nil
+	}
+	if there, _ := parted(x.targets); len(there) == 0 {
 		return nil
 	}
 	s, path, err := x.snapshotNow(ctx)
@@ -120,22 +127,27 @@ func (x *replacement) undo(s repo.Snapshot, path string) string {
 	if path != "/" {
 		words = append(words, shellWord(path))
 	}
-	words = append(words, "--overwrite --confirm", shellWord(confirmation(x.job, x.targets)))
+	there, _ := parted(x.targets)
+	words = append(words, "--overwrite --confirm", shellWord(confirmation(x.job, there)))
 	if len(x.setup.Repositories) > 1 {
 		words = append(words, "--repository", shellWord(v.name))
 	}
 	return strings.Join(words, " ")
 }
 
-// snapshotNow makes a snapshot of what is live now: of the sources of the targets, and no others, which may be broken. It
+// snapshotNow makes a snapshot of what is live now: of the sources of the targets that are there, and no others, which may be broken. It
 // tells at which path in it lies what is about to be replaced; "" when that is not there. The gate is entered already.
 func (x *replacement) snapshotNow(ctx context.Context) (s repo.Snapshot, path string, err error) {
 	job, v, err := x.vaultOfJob(x.job)
 	if err != nil {
 		return s, "", err
 	}
-	job.Sources = sourcesOf(x.targets)
+	there, absent := parted(x.targets)
+	job.Sources = sourcesOf(there)
 	b := &backupRun{runner: x.runner, vault: v, job: job, start: x.service.now()}
+	for _, t := range absent {
+		b.absent = append(b.absent, t.stored.Name)
+	}
 	err = b.prepare(ctx, func(ctx context.Context) error {
 		doubts, err := b.gather(ctx)
 		if err != nil {
@@ -157,7 +169,8 @@ func (x *replacement) snapshotNow(ctx context.Context) (s repo.Snapshot, path st
 
 // pathIn is where what is replaced lies in the safety snapshot.
 func (x *replacement) pathIn(ctx context.Context, r *repo.Repository, s repo.Snapshot) (string, error) {
-	path := pathOf(x.targets)
+	there, _ := parted(x.targets)
+	path := pathOf(there)
 	if path == "/" {
 		return path, nil
 	}
@@ -186,7 +199,11 @@ func (x *replacement) replace(ctx context.Context) error {
 		if err := x.one(ctx, t); err != nil {
 			return x.blame(ctx, err, i)
 		}
-		x.log.Info("replaced "+t.live, "source", t.named.Name, "by", x.what)
+		what := "replaced "
+		if t.absent {
+			what = "made "
+		}
+		x.log.Info(what+t.live, "source", t.named.Name, "by", x.what)
 	}
 	return nil
 }
@@ -198,11 +215,11 @@ func (x *replacement) one(ctx context.Context, t liveTarget) error {
 	err := x.rebuilding(ctx, "restore over "+t.live, func() error {
 		defer ended.Store(true)
 		if t.stored.Folder {
-			return t.source.(FolderOverwriter).OverwriteFolder(ctx, t.stored, x.from, t.node, x.over(), x.task())
+			return t.source.(FolderOverwriter).OverwriteFolder(ctx, t.stored, x.from, t.node, x.over(t), x.task())
 		}
 		var done bool
 		err := x.feed(ctx, t.node, t.sha256, func(r io.Reader) error {
-			err := t.source.(Overwriter).Overwrite(ctx, t.stored, r, x.over(), x.task())
+			err := t.source.(Overwriter).Overwrite(ctx, t.stored, r, x.over(t), x.task())
 			done = err == nil
 			return err
 		})

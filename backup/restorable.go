@@ -29,6 +29,9 @@ type Over struct {
 // left; the way back is added by the run.
 var ErrIncomplete = errors.New("the live one is incomplete")
 
+// ErrAbsent is wrapped into what Ready returns of a live one that is certainly not there, when nothing else is in the way.
+var ErrAbsent = errors.New("does not exist")
+
 // Replaceable is a Source of which the live one, that it dumps, can be replaced by a dump: an Overwriter, a
 // FolderOverwriter, or both.
 type Replaceable interface {
@@ -38,7 +41,8 @@ type Replaceable interface {
 	Live(s Stored) string
 	// Ready looks, before anything is touched, for what would keep the live one from being replaced: privileges, space, an
 	// older server (an error) or a newer one (a warning in the log), a database that others have open (ErrConflict, unless
-	// o.Force). It changes nothing. That the live one is missing or broken is no reason.
+	// o.Force). It changes nothing. That the live one is broken is no reason. Of one that is missing it returns ErrAbsent, when
+	// that is certain: where it would be answers, and has no such thing. It is made then without a safety snapshot.
 	Ready(ctx context.Context, s Stored, o Over, t *Task) error
 }
 

@@ -42,6 +42,7 @@ type Run struct {
 	Path       string            `json:"path,omitempty"`             // of a restore: what of the snapshot; empty or "/" = all of it
 	Place      string            `json:"place,omitempty"`            // of a restore that replaces nothing: the folder, file or database that it makes
 	Over       []string          `json:"over,omitempty"`             // of a restore: the live ones that it replaces
+	Absent     []string          `json:"absent,omitempty"`           // of these: those that are not there, so that they are only made
 	Force      bool              `json:"force,omitempty"`            // of these: although others use them
 	Confirm    string            `json:"confirm,omitempty"`          // of these: what must be typed to confirm
 	Safety     string            `json:"safety,omitempty"`           // of these: ID of the snapshot of what they were before

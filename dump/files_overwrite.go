@@ -25,8 +25,9 @@ func (f *Files) Live(s backup.Stored) string {
 // of it ever holds, our own repositories.
 func (f *Files) Ready(_ context.Context, s backup.Stored, _ backup.Over, t *backup.Task) error {
 	place := filepath.Join(followed(f.folder), filepath.FromSlash(s.Sub))
-	if err := syscall.Access(filepath.Dir(place), 2|1); err != nil { // W_OK and X_OK
-		return fmt.Errorf("folder %s cannot be written to by user %s: %w", filepath.Dir(place), userName(), err)
+	above := f.above(s)
+	if err := syscall.Access(above, 2|1); err != nil { // W_OK and X_OK
+		return fmt.Errorf("folder %s cannot be written to by user %s: %w", above, userName(), err)
 	}
 	for _, inside := range append(mountsBelow(place), f.skip.get()...) {
 		if inside = followed(inside); inside == place || strings.HasPrefix(inside, place+"/") {
@@ -37,14 +38,22 @@ func (f *Files) Ready(_ context.Context, s backup.Stored, _ backup.Over, t *back
 	if err := backup.RequireSpace(filepath.Dir(place), s.Size); err != nil {
 		return err
 	}
+	if _, err := os.Lstat(place); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %w", place, backup.ErrAbsent)
+	}
 	t.Log.Info("programs that have files in " + place + " open go on with the old ones: end them first, or start them anew")
 	return nil
 }
 
 // OverwriteFolder restores beside the live one, and then has both change places, in one step where the system can. The old
 // one goes only after that, but for what the source leaves out: that is taken over.
-func (f *Files) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Repository, node repo.Node, o backup.Over, t *backup.Task) error {
+func (f *Files) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Repository, node repo.Node, o backup.Over, t *backup.Task) (err error) {
 	place := filepath.Join(followed(f.folder), filepath.FromSlash(s.Sub))
+	made, err := f.makeAbove(s, t)
+	defer func() { made.close(err) }()
+	if err != nil {
+		return fmt.Errorf("restoring over %s: %w", place, err)
+	}
 	x, err := f.beside(ctx, s, r, node, t)
 	if err != nil {
 		return fmt.Errorf("restoring over %s: %w", place, err)
@@ -104,9 +113,6 @@ func (f *Files) parent(s backup.Stored) (*os.Root, string, error) {
 	}
 	defer root.Close()
 	parent, err := root.OpenRoot(filepath.FromSlash(path.Dir(s.Sub)))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: restore the folder that it is in", err)
-	}
 	return parent, path.Base(s.Sub), err
 }
 

@@ -185,7 +185,7 @@ func TestRestoreOverLive(t *testing.T) {
 	t.Run("what is gone", func(t *testing.T) {
 		run := x.over(t, backup.RestoreRequest{Path: "media/deep", Confirm: filepath.Join(x.media, "deep")})
 		requireOK(t, run)
-		if run.Undo != "" || run.Safety == "" {
+		if run.Undo != "" || run.Safety != "" || !slices.Equal(run.Absent, run.Over) {
 			t.Errorf("%+v", run)
 		}
 		want := maps.Clone(x.is)

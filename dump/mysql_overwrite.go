@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
@@ -55,7 +57,23 @@ func (m *MySQL) Ready(ctx context.Context, d backup.Stored, o backup.Over, t *ba
 		return fmt.Errorf("the dump is restored beside the live database first, and user %s may not make one: %w; %s",
 			s.user, err, conn.grant(ctx))
 	}
-	return s.drop(probe)
+	if err := s.drop(probe); err != nil {
+		return err
+	}
+	return s.absent(ctx, x.Live)
+}
+
+// absent is ErrAbsent of a database that the server does not have. To who may not know, it does not say that.
+func (s *myServer) absent(ctx context.Context, database string) error {
+	conn, err := s.connect(ctx, database)
+	if err == nil {
+		return conn.Close()
+	}
+	var refused *mysql.MySQLError
+	if errors.As(err, &refused) && refused.Number == 1049 { // unknown database
+		return fmt.Errorf("database %s %w on %s", database, backup.ErrAbsent, s.place())
+	}
+	return context.Cause(ctx)
 }
 
 // suits refuses a server that is older than the one that was dumped, or of the other make.

@@ -54,6 +54,7 @@ func (x *mySwitch) do(ctx context.Context) error {
 func (x *mySwitch) prepare(ctx context.Context) error {
 	exists, err := x.conn.value(ctx, "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", x.Live)
 	if err == nil && exists == "" {
+		x.Keep = false // there is nothing
 		err = x.conn.create(ctx, x.Live, x.New, x.s)
 	}
 	if err == nil {

@@ -186,7 +186,7 @@ func (db *pgDatabase) connectError(name string, err error) error {
 			return fmt.Errorf("PostgreSQL at %s does not let user %s in: %s; correct the dsn, or allow it in pg_hba.conf (SQLSTATE %s)",
 				db.place, user, pg.Message, pg.Code)
 		case "3D000": // invalid_catalog_name
-			return fmt.Errorf("database %s does not exist on PostgreSQL at %s; correct the dsn, or, if it was lost, restore it as a new one (--into %s)", name, db.place, name)
+			return fmt.Errorf("database %s %w on PostgreSQL at %s; correct the dsn, or, if it was lost, restore it as a new one (--into %s)", name, backup.ErrAbsent, db.place, name)
 		}
 		return fmt.Errorf("PostgreSQL at %s does not take a connection to database %s: %s (SQLSTATE %s)", db.place, name, pg.Message, pg.Code)
 	}

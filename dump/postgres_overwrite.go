@@ -66,10 +66,35 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 	if err := db.mayReplace(ctx, conn); err != nil {
 		return err
 	}
-	if err := db.space(ctx, conn, s.Size); err != nil || o.Force {
+	if err := db.space(ctx, conn, s.Size); err != nil {
 		return err
 	}
-	return db.unused(ctx, conn)
+	if !o.Force {
+		if err := db.unused(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return db.absent(ctx, conn)
+}
+
+// absent is ErrAbsent of a database that the server does not have. A pooler may know one by a name that is its own, so the server
+// has to refuse a connection to it too.
+func (db *pgDatabase) absent(ctx context.Context, conn *pgconn.PgConn) error {
+	found, err := pgValue(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", db.name)
+	if err != nil {
+		return db.explain("looking whether it is there", err)
+	}
+	if found != "" {
+		return nil
+	}
+	live, err := db.connect(ctx, db.name)
+	if err == nil {
+		closePg(live)
+	}
+	if errors.Is(err, backup.ErrAbsent) {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 func (p *Postgres) overwritable(s backup.Stored) (*pgDatabase, error) {

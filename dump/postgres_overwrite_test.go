@@ -65,7 +65,7 @@ func (x *pgLive) state(t *testing.T) map[string]string {
 func (x *pgLive) over(ctx context.Context, t *testing.T, r io.Reader, o backup.Over) error {
 	t.Helper()
 	task := dumptest.Task(t)
-	if err := x.Ready(ctx, x.stored, o, task); err != nil {
+	if err := x.Ready(ctx, x.stored, o, task); err != nil && !errors.Is(err, backup.ErrAbsent) {
 		return err
 	}
 	return x.Overwrite(ctx, x.stored, r, o, task)

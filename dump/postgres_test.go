@@ -113,6 +113,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("environment", func(t *testing.T) { testPostgresEnvironment(t, pg) })
 	t.Run("reach", func(t *testing.T) { testPostgresReach(t, pg) })
 	t.Run("service", func(t *testing.T) { testPostgresService(t, pg) })
+	t.Run("absent", func(t *testing.T) { testPostgresAbsent(t, pg) })
 	t.Run("overwrite", func(t *testing.T) { testPostgresOverwrite(t, pg) })
 	t.Run("script", func(t *testing.T) { testPostgresScript(t, pg) })
 	t.Run("globals", func(t *testing.T) { testPostgresGlobals(t, pg) })

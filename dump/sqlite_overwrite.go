@@ -29,6 +29,9 @@ func (s *SQLite) Ready(ctx context.Context, d backup.Stored, o backup.Over, _ *b
 	if err := backup.RequireSpace(place, d.Size); err != nil {
 		return err
 	}
+	if _, err := os.Stat(place); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %w", place, backup.ErrAbsent)
+	}
 	if o.Force {
 		return nil
 	}
@@ -66,6 +69,8 @@ func (s *SQLite) Overwrite(ctx context.Context, _ backup.Stored, r io.Reader, o 
 	}
 	if !o.Aside {
 		old.remove(t)
+	} else if !old.kept && len(old.moved) > 0 {
+		t.Log.Warn(fmt.Sprintf("what was left of the old database is kept as %s…; remove it when nobody misses it", old.to))
 	}
 	return syncDir(filepath.Dir(place))
 }

@@ -56,7 +56,7 @@ func firstPart(t *testing.T, s backup.Source) backup.Part {
 func (x *overwriting) over(ctx context.Context, t *testing.T, r io.Reader, o backup.Over) error {
 	t.Helper()
 	task := dumptest.Task(t)
-	if err := x.Ready(ctx, x.stored, o, task); err != nil {
+	if err := x.Ready(ctx, x.stored, o, task); err != nil && !errors.Is(err, backup.ErrAbsent) {
 		return err
 	}
 	return x.Overwrite(ctx, x.stored, r, o, task)

@@ -61,6 +61,9 @@ func (p *pages) date(c *call, v *overView) {
 	}
 }
 
+// OnlyAbsent reports whether nothing is replaced, as none of the live ones is there.
+func (v *overView) OnlyAbsent() bool { return len(v.Absent) == len(v.Over) }
+
 // Look reports whether it was only looked; nothing is replaced.
 func (v *overView) Look() bool { return v.DryRun }
 

@@ -189,6 +189,31 @@ func TestRestoreForms(t *testing.T) {
 	}
 }
 
+// What is gone is made, and nobody is promised a safety snapshot of it.
+func TestRestoreFormsAbsent(t *testing.T) {
+	env, database, _ := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	if err := os.Remove(database); err != nil {
+		t.Fatal(err)
+	}
+	look := sent(t, env, server.URL+"/snapshots/"+snap.ID+"/restore", "path", "/shop/db.sqlite3", "way", "over")
+	page := server.URL + "/runs/" + look.ID
+	needs(t, "the look", get(t, "anna", page).body, "What would be made", "is not there now: nothing of it is replaced", "Make it now",
+		"!A safety snapshot is made", "!no_safety")
+	made := sent(t, env, page+"/restore", "confirm", database)
+	if made.State != backup.StateOK || goods(t, database) != "tea coffee" {
+		t.Errorf("%+v: %q", made, goods(t, database))
+	}
+	needs(t, "made", get(t, "anna", server.URL+"/runs/"+made.ID).body, "What was made", "it was not there before", "!as it was asked for")
+	look = sent(t, env, server.URL+"/snapshots/"+snap.ID+"/restore", "path", "/", "way", "over")
+	if err := os.Remove(database); err != nil {
+		t.Fatal(err)
+	}
+	look = sent(t, env, server.URL+"/runs/"+look.ID+"/look")
+	needs(t, "one of two", get(t, "anna", server.URL+"/runs/"+look.ID).body, "is not there now", "A safety snapshot is made", "What would be replaced")
+}
+
 // A database that others have open is looked at once more, and replaced although they do.
 func TestRestoreFormsForce(t *testing.T) {
 	env, database, _ := sqliteJob(t)
