@@ -103,7 +103,7 @@ func bounded[T any](b *boundedStore, ctx context.Context, name string, f func(co
 }
 
 func unanswered(ctx context.Context) error {
-	return fmt.Errorf("Caddy's storage does not answer: %w", context.Cause(ctx))
+	return fmt.Errorf("the storage of Caddy does not answer: %w", context.Cause(ctx))
 }
 
 // await waits until no call of this name is left behind.

@@ -52,7 +52,7 @@ func (s *Service) examineStore(ctx context.Context, c *setup) Diagnosis {
 		err = gone
 	}
 	if err != nil {
-		return wrong(fmt.Errorf("Caddy's storage, where the history of runs is kept, cannot be used: %w; "+
+		return wrong(fmt.Errorf("the storage of Caddy, where the history of runs is kept, cannot be used: %w; "+
 			"let the user that Caddy runs as write there, or mend the global option storage", err))
 	}
 	return well("Caddy's storage works")

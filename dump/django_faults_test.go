@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,6 +161,6 @@ func wantOne(t *testing.T, to *inbox, event backup.Event) {
 	got = append(got, to.take()...)
 	text, _ := json.Marshal(got)
 	if len(got) != 1 || got[0].Event != event || bytes.Contains(text, []byte("canary")) {
-		t.Error(fmt.Sprintf("%s", text))
+		t.Errorf("%s", text)
 	}
 }

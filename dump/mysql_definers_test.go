@@ -18,7 +18,6 @@ func testMySQLDefiners(t *testing.T, my *realtest.MariaDB) {
 		"CREATE DEFINER=author@nowhere VIEW w AS SELECT v.b, f() AS f FROM v JOIN a ON a.b = v.b; CREATE DEFINER=author@nowhere TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.b = 1 + f(); CREATE DEFINER=authors PROCEDURE r() SELECT 1")
 	m := mySource(t, my.DSN("defined"))
 	stored, dump := dumped(t, m)
-	was := myState(t, my, "defined")
 	logged := func(restore func(task *backup.Task) error) (string, error) {
 		var log bytes.Buffer
 		task := dumptest.Task(t)
@@ -45,7 +44,7 @@ func testMySQLDefiners(t *testing.T, my *realtest.MariaDB) {
 	my.SQL(t, "", "DROP DATABASE redefined; DROP VIEW defined.w")
 	whole := dump
 	stored, dump = dumped(t, m)
-	was = myState(t, my, "defined")
+	was := myState(t, my, "defined")
 	my.SQL(t, "", "DROP USER author@nowhere")
 	if err := m.Restore(t.Context(), stored.Part, bytes.NewReader(whole), "redefined", dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "create that user") {
 		t.Errorf("a view on another one cannot be made without who defined them: %v", err)
