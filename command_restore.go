@@ -127,14 +127,16 @@ func (s *session) confirmed(ctx context.Context, overwrite bool, confirm *string
 
 // ask has a person type the name of what is going to be replaced.
 func (s *session) ask(run backup.Run) error {
-	what := "This replaces " + printable(strings.Join(run.Over, " and "))
+	names := printable(strings.Join(run.Over, " and "))
+	what, asked := "this replaces "+names, "This replaces "+names
 	if len(run.Absent) > 0 {
 		what = printable(run.Summary)
+		asked = what
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return fmt.Errorf("%s; if that is right, add: --confirm %s", strings.ToLower(what[:1])+what[1:], printable(run.Confirm))
+		return fmt.Errorf("%s; if that is right, add: --confirm %s", what, printable(run.Confirm))
 	}
-	fmt.Fprintf(s.err, "%s. To go on, type %s: ", what, printable(run.Confirm))
+	fmt.Fprintf(s.err, "%s. To go on, type %s: ", asked, printable(run.Confirm))
 	typed, _ := bufio.NewReader(os.Stdin).ReadString('\n') // half a line is no confirmation either
 	if strings.TrimRight(typed, "\r\n") != run.Confirm {
 		return errors.New("that is another name: nothing was changed")

@@ -113,9 +113,10 @@ func (x *drillRun) try(ctx context.Context, p *ManifestPart) error {
 	e, err := x.part(ctx, p)
 	e.Part, e.Kind, e.Size, e.Seconds = p.Name, p.Kind, p.Size, x.service.now().Sub(began).Seconds()
 	if err != nil {
-		err = fmt.Errorf("%s: %w", p.Name, because(ctx, err))
+		err = because(ctx, err)
 		e.Restored, e.Error = false, err.Error()
 		x.log.Error("drill of "+p.Name+" failed", "error", err)
+		err = fmt.Errorf("%s: %w", p.Name, err)
 	} else {
 		x.log.Info("drilled "+p.Name, "restored", e.Restored, "checked", e.Checked, "bytes", p.Size)
 	}

@@ -44,7 +44,11 @@ func ParseSchedule(text string) (Schedule, error) {
 		s.cron, err = parseCalendar(words)
 	}
 	if err != nil {
-		return Schedule{}, fmt.Errorf("%w schedule %q: %w; %s", ErrInvalid, text, err, scheduleExamples)
+		end := ";"
+		if strings.HasSuffix(err.Error(), "?") {
+			end = ""
+		}
+		return Schedule{}, fmt.Errorf("%w schedule %q: %w%s %s", ErrInvalid, text, err, end, scheduleExamples)
 	}
 	return s, nil
 }
