@@ -182,8 +182,8 @@ func testMySQLAbsent(t *testing.T, my *realtest.MariaDB) {
 		}
 		m.ExcludeTables = []string{"nothing"} // nor is an empty database kept for what is left out
 	}
-	my.SQL(t, "", "DROP DATABASE lost; CREATE USER blind@'127.0.0.1' IDENTIFIED BY 'x'; GRANT ALL ON `caddy\\_backup\\_%`.* TO blind@'127.0.0.1'")
-	m.dsn = my.UserDSN("blind", "x", "lost")
+	my.SQL(t, "", "DROP DATABASE lost; CREATE USER unseeing@'127.0.0.1' IDENTIFIED BY 'x'; GRANT ALL ON `caddy\\_backup\\_%`.* TO unseeing@'127.0.0.1'")
+	m.dsn = my.UserDSN("unseeing", "x", "lost")
 	run, err := e.Restore(t.Context(), "alice", backup.RestoreRequest{Snapshot: s.ID, Path: "db.sql", Overwrite: true, DryRun: true})
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +191,6 @@ func testMySQLAbsent(t *testing.T, my *realtest.MariaDB) {
 	if run = e.Wait(t, run.ID); len(run.Absent) > 0 {
 		t.Errorf("of a database that the user may not see: %+v", run)
 	}
-	m.dsn = my.UserDSN("blind", "wrong", "lost")
+	m.dsn = my.UserDSN("unseeing", "wrong", "lost")
 	notAbsent(t, e, s.ID, "db.sql", "correct user or password")
 }

@@ -8,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -38,27 +36,6 @@ func TestDjangoContract(t *testing.T) {
 			}
 		},
 	})
-}
-
-// inbox is a notifier that keeps what it gets.
-type inbox struct {
-	mu  sync.Mutex
-	got []backup.Notification
-}
-
-func (i *inbox) Deliver(_ context.Context, n backup.Notification) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.got = append(i.got, n)
-	return nil
-}
-
-func (i *inbox) take() []backup.Notification {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	got := i.got
-	i.got = nil
-	return got
 }
 
 // fakePython is an interpreter that does as the file "mode" beside it says.
@@ -95,9 +72,9 @@ func TestDjangoFaults(t *testing.T) {
 	if err := os.WriteFile(python, []byte(fakePython), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	to := new(inbox)
+	to := new(post)
 	e := backuptest.New(t, func(c *backup.Config) {
-		c.Notifiers = []backup.NamedNotifier{{Name: "ops", Kind: "inbox", Notifier: to}}
+		c.Notifiers = []backup.NamedNotifier{{Name: "ops", Kind: "post", Notifier: to}}
 		c.Jobs[0].Notify = []backup.Subscription{{Notifiers: []string{"ops"}}}
 		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "django", Source: s.source("python " + python)}}
 	})
@@ -150,15 +127,9 @@ func TestDjangoFaults(t *testing.T) {
 }
 
 // wantOne waits for the only notification, in which there is nothing of the rows.
-func wantOne(t *testing.T, to *inbox, event backup.Event) {
+func wantOne(t *testing.T, to *post, event backup.Event) {
 	t.Helper()
-	var got []backup.Notification
-	for i := 0; len(got) == 0 && i < 200; i++ {
-		time.Sleep(10 * time.Millisecond)
-		got = to.take()
-	}
-	time.Sleep(20 * time.Millisecond)
-	got = append(got, to.take()...)
+	got := to.wait()
 	text, _ := json.Marshal(got)
 	if len(got) != 1 || got[0].Event != event || bytes.Contains(text, []byte("canary")) {
 		t.Errorf("%s", text)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -276,28 +275,7 @@ func testDjangoKilled(t *testing.T, s *djangoSite) {
 		percents = []int{10, 30, 50, 70, 90, 100}
 	}
 	for _, percent := range percents {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(self)
-		cmd.Env = append(append(os.Environ(), s.env...), "DUMP_TEST_ROLE=overwriteDjango", "DUMP_TEST_PATH="+file, fmt.Sprintf("DUMP_TEST_PERCENT=%d", percent),
-			"DUMP_TEST_MANAGE="+d.Manage, "TMPDIR="+marker)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var line string
-		fmt.Fscan(out, &line)
-		if line != "ready" {
-			t.Errorf("%d %%: %q", percent, line)
-		}
-		cmd.Process.Kill()
-		cmd.Wait()
+		killWhenReady(t, "overwriteDjango", file, append(s.env, fmt.Sprintf("DUMP_TEST_PERCENT=%d", percent), "DUMP_TEST_MANAGE="+d.Manage, "TMPDIR="+marker)...)
 		for i := 0; len(realtest.Leftovers(marker)) > 0; i++ {
 			if i == 200 {
 				t.Fatalf("%d %%: left behind: %v", percent, realtest.Leftovers(marker))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,4 +184,28 @@ func dumpOnce(path string) {
 	facts, err := s.Dump(context.Background(), backup.Part{}, io.Discard, dumptest.Task(&testing.T{}))
 	exitOn(err)
 	fmt.Println(strings.Join(facts.Notes, "; "))
+}
+
+// killWhenReady has a process of this test do something with a file, and kills it once it says that it is where it is to be killed.
+func killWhenReady(t *testing.T, role, path string, env ...string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = slices.Concat(os.Environ(), env, []string{"DUMP_TEST_ROLE=" + role, "DUMP_TEST_PATH=" + path})
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Errorf("%s with %v says %q, %v", role, env, line, err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
 }

@@ -1,14 +1,12 @@
 package dump
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,7 +92,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 			continue
 		}
 		t.Run(c.step, func(t *testing.T) {
-			killAt(t, file, c.step)
+			killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP="+c.step)
 			if len(c.step) == 2 { // nothing was touched, and a dump does not mind
 				samePgState(t, myState(t, my, "killed"), is)
 			}
@@ -138,7 +136,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 // What a restore into a new database leaves half filled when it is killed is no database that is backed up, and no hindrance.
 func testMySQLHalved(t *testing.T, my *realtest.MariaDB, file string, stored backup.Stored, dump []byte, want map[string]string) {
 	m := mySource(t, my.DSN("killed"))
-	killAt(t, file, "new 60")
+	killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=new 60")
 	half := mySource(t, my.DSN("halved"))
 	_, err := half.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
 	if told := fmt.Sprint(half.Examine(t.Context(), dumptest.Task(t))); err == nil || !strings.Contains(err.Error(), "only half restored") || !strings.Contains(told, "only half restored") {
@@ -162,31 +160,6 @@ func testMySQLHalved(t *testing.T, my *realtest.MariaDB, file string, stored bac
 		t.Error(err)
 	}
 	my.SQL(t, "", "DROP DATABASE halved")
-}
-
-// killAt has a process restore, and kills it at a point.
-func killAt(t *testing.T, file, step string) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "DUMP_TEST_ROLE=overwriteMySQL", "DUMP_TEST_PATH="+file, "DUMP_TEST_STEP="+step)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if line != "ready\n" {
-		t.Errorf("%s: %q, %v", step, line, err)
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
 }
 
 // Tables of other databases that refer to the live ones would go with the old ones: that is told before anything is done.

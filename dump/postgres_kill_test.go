@@ -1,13 +1,11 @@
 package dump
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,32 +44,13 @@ func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
 	if err := os.WriteFile(file, x.dump, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	marker := t.TempDir()
 	percents := []int{50, 100}
 	if realtest.Soak() {
 		percents = []int{10, 30, 50, 70, 90, 100}
 	}
 	for _, percent := range percents {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), "DUMP_TEST_ROLE=overwrite", "DUMP_TEST_PATH="+file, "DUMP_TEST_PERCENT="+strconv.Itoa(percent), "TMPDIR="+marker)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(out).ReadString('\n')
-		if line != "ready\n" {
-			t.Errorf("%d %%: %q, %v", percent, line, err)
-		}
-		cmd.Process.Kill()
-		cmd.Wait()
+		killWhenReady(t, "overwrite", file, "DUMP_TEST_PERCENT="+strconv.Itoa(percent), "TMPDIR="+marker)
 		for i := 0; len(realtest.Leftovers(marker)) > 0; i++ {
 			if i == 200 {
 				t.Fatalf("%d %%: left behind: %v", percent, realtest.Leftovers(marker))

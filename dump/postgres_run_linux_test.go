@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,38 +24,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
-
-// post is a notifier that keeps what it is told.
-type post struct {
-	mu   sync.Mutex
-	list []backup.Notification
-}
-
-func (p *post) Deliver(_ context.Context, n backup.Notification) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.list = append(p.list, n)
-	return nil
-}
-
-// wait gives what came, when there is something and a moment has passed in which more could have come.
-func (p *post) wait() []backup.Notification {
-	for range 100 {
-		time.Sleep(20 * time.Millisecond)
-		p.mu.Lock()
-		list := p.list
-		p.mu.Unlock()
-		if len(list) > 0 {
-			time.Sleep(20 * time.Millisecond)
-			break
-		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := p.list
-	p.list = nil
-	return list
-}
 
 // pgFault is a way for a dump to fail: it is arranged, and taken back.
 type pgFault struct {
