@@ -61,10 +61,5 @@ func bench(ctx context.Context) error {
 	if err := b.run(ctx); err != nil {
 		return err
 	}
-	text := b.report(int64(bytes))
-	fmt.Print(text)
-	if *out == "" {
-		return nil
-	}
-	return replaceTable(*out, tableBegins, tableEnds, text)
+	return publish(*out, tableBegins, tableEnds, b.report(int64(bytes)))
 }

@@ -68,12 +68,7 @@ func benchPostgres(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	text := l.report(int64(bytes))
-	fmt.Print(text)
-	if *out == "" {
-		return nil
-	}
-	return replaceTable(*out, liveBegins, liveEnds, text)
+	return publish(*out, liveBegins, liveEnds, l.report(int64(bytes)))
 }
 
 // psql runs a statement.

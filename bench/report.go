@@ -112,6 +112,15 @@ func resticVersion() string {
 // The table of bench/README.md stands between these lines.
 const tableBegins, tableEnds = "<!-- table -->\n", "<!-- /table -->\n"
 
+// publish prints a table, and writes it between the markers of a file, if there is one.
+func publish(file, begins, ends, text string) error {
+	fmt.Print(text)
+	if file == "" {
+		return nil
+	}
+	return replaceTable(file, begins, ends, text)
+}
+
 func replaceTable(path, begins, ends, table string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
