@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Command)) }
@@ -58,7 +59,7 @@ func (c *Command) unmarshalOwn(d *caddyfile.Dispenser) error {
 	if d.Val() != "file" {
 		return d.Errf("unrecognized subdirective '%s'", d.Val())
 	}
-	return oneArg(d, &c.File)
+	return setting.OneArg(d, &c.File)
 }
 
 // Provision replaces the placeholders.

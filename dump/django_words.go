@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // UnmarshalCaddyfile reads
@@ -42,13 +44,13 @@ func (j *Django) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (j *Django) word(d *caddyfile.Dispenser) error {
 	switch word := d.Val(); word {
 	case "engine":
-		return oneArg(d, &j.Engine)
+		return setting.OneArg(d, &j.Engine)
 	case "apps":
 		return moreArgs(d, &j.Apps)
 	case "exclude":
 		return moreArgs(d, &j.Exclude)
 	case "format":
-		return oneArg(d, &j.Format)
+		return setting.OneArg(d, &j.Format)
 	case "indent":
 		return j.indentWord(d)
 	case "natural_keys":
@@ -56,17 +58,17 @@ func (j *Django) word(d *caddyfile.Dispenser) error {
 	case "merge":
 		return setOnOff(d, &j.Merge)
 	case "database":
-		return oneArg(d, &j.Database)
+		return setting.OneArg(d, &j.Database)
 	case "media":
 		return setOnOff(d, &j.Media)
 	case "python":
-		return oneArg(d, &j.Python)
+		return setting.OneArg(d, &j.Python)
 	case "virtualenv":
-		return oneArg(d, &j.Virtualenv)
+		return setting.OneArg(d, &j.Virtualenv)
 	case "settings":
-		return oneArg(d, &j.Settings)
+		return setting.OneArg(d, &j.Settings)
 	case "user":
-		return oneArg(d, &j.User)
+		return setting.OneArg(d, &j.User)
 	case "env":
 		return envArgs(d, &j.Env)
 	default:

@@ -17,18 +17,10 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-
-	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // namespace is where the modules of this package are registered.
 const namespace = "backup.sources."
-
-// resolve replaces the placeholders in a setting. An unknown or empty one is an error that names the setting, but not
-// its value: it may hold a secret.
-func resolve(name, value string) (string, error) {
-	return setting.Resolve(name, value)
-}
 
 // userName is who we are, for messages about permissions.
 func userName() string {

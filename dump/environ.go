@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -103,7 +105,7 @@ func printed(ctx context.Context, path string, args ...string) (string, error) {
 // resolveEnv replaces the placeholders in the values of an environment.
 func resolveEnv(variables map[string]string) (env []string, err error) {
 	for _, key := range slices.Sorted(maps.Keys(variables)) {
-		value, err := resolve("env "+key, variables[key])
+		value, err := setting.Resolve("env "+key, variables[key])
 		if err != nil {
 			return nil, err
 		}

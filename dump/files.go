@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -70,7 +71,7 @@ func (f *Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision replaces the placeholders.
 func (f *Files) Provision(caddy.Context) (err error) {
-	f.folder, err = resolve("folder", f.Folder)
+	f.folder, err = setting.Resolve("folder", f.Folder)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // Invocation is a program that the configuration names, and how it is run: by its arguments, without a shell. It gets PATH, HOME,
@@ -41,9 +42,9 @@ func (v *Invocation) unmarshalWord(d *caddyfile.Dispenser, unknown func() error)
 	case "env":
 		return envArgs(d, &v.Env)
 	case "dir":
-		return oneArg(d, &v.Dir)
+		return setting.OneArg(d, &v.Dir)
 	case "user":
-		return oneArg(d, &v.User)
+		return setting.OneArg(d, &v.User)
 	case "timeout":
 		return durationArg(d, &v.Timeout)
 	}
@@ -54,7 +55,7 @@ func (v *Invocation) unmarshalWord(d *caddyfile.Dispenser, unknown func() error)
 func (v *Invocation) provision() error {
 	var err1, err2 error
 	v.env, err1 = resolveEnv(v.Env)
-	v.Dir, err2 = resolve("dir", v.Dir)
+	v.Dir, err2 = setting.Resolve("dir", v.Dir)
 	return cmp.Or(err1, err2)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(MySQL)) }
@@ -57,7 +58,7 @@ func (*MySQL) CaddyModule() caddy.ModuleInfo {
 
 // Provision replaces the placeholders.
 func (m *MySQL) Provision(caddy.Context) (err error) {
-	m.dsn, err = resolve("dsn", m.DSN)
+	m.dsn, err = setting.Resolve("dsn", m.DSN)
 	m.dsn = strings.TrimSpace(m.dsn)
 	return err
 }

@@ -2,6 +2,8 @@ package dump
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // UnmarshalCaddyfile reads
@@ -33,7 +35,7 @@ func (m *MySQL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (m *MySQL) word(d *caddyfile.Dispenser) error {
 	switch word := d.Val(); word {
 	case "dsn":
-		return oneArg(d, &m.DSN)
+		return setting.OneArg(d, &m.DSN)
 	case "all_databases":
 		m.AllDatabases = true
 		if d.NextArg() {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(Postgres)) }
@@ -69,7 +70,7 @@ func (*Postgres) CaddyModule() caddy.ModuleInfo {
 
 // Provision replaces the placeholders.
 func (p *Postgres) Provision(caddy.Context) (err error) {
-	p.dsn, err = resolve("dsn", p.DSN)
+	p.dsn, err = setting.Resolve("dsn", p.DSN)
 	p.dsn = strings.TrimSpace(p.dsn)
 	return err
 }

@@ -2,6 +2,8 @@ package dump
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 // UnmarshalCaddyfile reads
@@ -41,11 +43,11 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (p *Postgres) word(d *caddyfile.Dispenser) error {
 	switch word := d.Val(); word {
 	case "dsn":
-		return oneArg(d, &p.DSN)
+		return setting.OneArg(d, &p.DSN)
 	case "format":
-		return oneArg(d, &p.Format)
+		return setting.OneArg(d, &p.Format)
 	case "programs":
-		return oneArg(d, &p.Programs)
+		return setting.OneArg(d, &p.Programs)
 	case "exclude_databases":
 		return moreArgs(d, &p.ExcludeDatabases)
 	case "schemas":

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
 
 func init() { caddy.RegisterModule(new(SQLite)) }
@@ -60,7 +61,7 @@ func (s *SQLite) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision replaces the placeholders.
 func (s *SQLite) Provision(caddy.Context) (err error) {
-	s.path, err = resolve("path", s.Path)
+	s.path, err = setting.Resolve("path", s.Path)
 	return err
 }
 

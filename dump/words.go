@@ -3,12 +3,7 @@ package dump
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
-	"github.com/caddy-backup/caddy-backup/internal/setting"
 )
-
-// oneArg reads the only argument of a subdirective that may stand once.
-func oneArg(d *caddyfile.Dispenser, to *string) error { return setting.OneArg(d, to) }
 
 // moreArgs appends the arguments of a subdirective that needs one at least and may be repeated.
 func moreArgs(d *caddyfile.Dispenser, to *[]string) error {
