@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -23,7 +25,7 @@ func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.R
 	m, err := v.remembered(ctx, c)
 	switch {
 	case m.ID != "" && create != createAnew:
-		return nil, v.gone(m)
+		return v.madeMeanwhile(ctx, c, m)
 	case create == createNever:
 		return nil, v.explain(repo.ErrNoRepository)
 	case err != nil && create != createAnew: // one may have been here
@@ -48,6 +50,19 @@ func (v *vault) missing(ctx context.Context, c *setup, create creation) (*repo.R
 		return err
 	})
 	return made, err
+}
+
+// madeMeanwhile looks once more for a repository that is remembered and was missing: another process may have made and
+// remembered it between our two looks. One that is missing now too is gone, since it was there before it was remembered.
+func (v *vault) madeMeanwhile(ctx context.Context, c *setup, m memory) (*repo.Repository, error) {
+	config, err := v.storedConfig(ctx)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, v.gone(m)
+	case err != nil:
+		return nil, v.explain(err)
+	}
+	return v.load(ctx, c, config)
 }
 
 // gone is the error for a repository that was here.

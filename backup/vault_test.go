@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -260,6 +261,27 @@ func TestTwoCreate(t *testing.T) {
 	}
 	requireSnapshots(t, a, 2)
 	requireClean(t, b)
+}
+
+// TestMadeMeanwhile has another Service make the repository right after this one saw that there is none, and before it
+// looks whether there ever was one: it is there, not gone.
+func TestMadeMeanwhile(t *testing.T) {
+	st := new(storage.Memory)
+	a := newPlace(t, st)
+	f := storagetest.NewFaulty(st)
+	b := newPlace(t, f, func(c *backup.Config) { c.DataDir, c.Store = a.Config.DataDir, a.Store })
+	var once sync.Once
+	f.Hook(func(op storagetest.Op) (err error) {
+		if op.Kind == storagetest.Get && op.Name == "config" {
+			once.Do(func() {
+				a.Backed(t, "shop")
+				err = fs.ErrNotExist
+			})
+		}
+		return err
+	})
+	b.Backed(t, "shop")
+	requireSnapshots(t, a, 2)
 }
 
 // TestNewStorage attaches a configuration with another storage for the same location: from then on that one is used.
