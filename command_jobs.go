@@ -91,16 +91,18 @@ func drills(j backup.JobStatus) bool { return !j.Drill.Schedule.IsZero() || j.Dr
 // standing is what a person should know of a job beside its last run.
 func standing(j backup.JobStatus) string {
 	switch {
-	case j.Broken != "":
+	case j.Standing == backup.StandingBroken:
 		return "BROKEN: " + printable(j.Broken)
 	case !j.Enabled:
 		return "off"
+	case j.Standing == backup.StandingDamaged:
+		return "DAMAGED"
+	case j.Standing == backup.StandingUnproven:
+		return "drill FAILED " + timeIn(j.Zone, j.Drill.Failed.Ended)
 	case j.Overdue():
 		return "OVERDUE since " + timeIn(j.Zone, j.OverdueSince)
-	case !j.Drill.OverdueSince.IsZero():
+	case j.Standing == backup.StandingUndrilled:
 		return "drill OVERDUE since " + timeIn(j.Zone, j.Drill.OverdueSince)
-	case j.Drill.LastRun != nil && j.Drill.LastRun.State == backup.StateFailed:
-		return "drill FAILED " + timeIn(j.Zone, j.Drill.LastRun.Ended)
 	case j.Running != nil:
 		return string(j.Running.State)
 	case j.Added != nil:

@@ -22,6 +22,7 @@ var (
 	lastRead     = gauge("last_read_bytes", "Bytes that the last backup read from its sources.", jobLabel)
 	lastNew      = gauge("last_new_bytes", "Of these, not in the repository before.", jobLabel)
 	lastStored   = gauge("last_stored_bytes", "What the new ones take in the repository.", jobLabel)
+	proven       = gauge("proven", "1 if the last backup is good, and neither a drill, a check nor the schedule speaks against it since, else 0.", jobLabel)
 	badInARow    = gauge("consecutive_failures", "Backups since the last good one that failed, were suspect, or interrupted.", jobLabel)
 	overdue      = gauge("overdue", "1 if there was no good backup for longer than the schedule allows, else 0.", jobLabel)
 	nextRun      = gauge("next_run_timestamp_seconds", "When the job runs next by its schedule; 0 if it has none, or is off.", jobLabel)
@@ -60,7 +61,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lastSuccess, lastAttempt, lastOK, lastDuration, lastRead, lastNew, lastStored, badInARow, overdue, nextRun, jobSnapshots, running, enabled,
+		lastSuccess, lastAttempt, lastOK, proven, lastDuration, lastRead, lastNew, lastStored, badInARow, overdue, nextRun, jobSnapshots, running, enabled,
 		lastDrilled, lastDrill, drillOK, drillOverdue,
 		snapshots, packBytes, alarms, lastCheck, checkOK, lastPrune, pruneOK,
 		failing, waiting, healthy,
@@ -110,6 +111,7 @@ func (set setter) job(j backup.JobStatus) {
 	set(enabled, truth(j.Enabled), j.Name)
 	set(running, truth(j.Running != nil), j.Name)
 	set(lastSuccess, seconds(j.LastGood), j.Name)
+	set(proven, truth(j.Standing == backup.StandingOK), j.Name)
 	set(badInARow, float64(j.Bad), j.Name)
 	set(overdue, truth(j.Overdue()), j.Name)
 	set(nextRun, seconds(j.NextRun), j.Name)

@@ -36,13 +36,19 @@ func (s *Service) examineJob(c *setup, j Job) []Diagnosis {
 	if j.Off {
 		return []Diagnosis{note("is switched off: nothing backs it up but: caddy backup run %s", shellWord(j.Name))}
 	}
-	status, now := s.jobStatus(c, j, s.allRuns()), s.now()
+	runs, now := s.allRuns(), s.now()
+	status := s.jobStatus(c, j, runs)
 	found := []Diagnosis{lastBackup(status, now)}
 	if status.Overdue() {
 		found = append(found, warning("overdue since %s: caddy backup run %s", minute(status.OverdueSince), shellWord(j.Name)))
 	}
-	if text := status.Drill.complaint(j.Name, now); text != "" {
-		found = append(found, warning("%s: caddy backup drill %s", strings.TrimPrefix(text, "job "+j.Name+": "), shellWord(j.Name)))
+	for _, o := range status.objections(runs, now) {
+		switch o.standing {
+		case StandingUnproven, StandingUndrilled:
+			found = append(found, warning("%s: caddy backup drill %s", o.reason, shellWord(j.Name)))
+		case StandingDamaged:
+			found = append(found, warning("%s: caddy backup run %s", o.reason, shellWord(j.Name)))
+		}
 	}
 	if text := j.CriesTooEarly(now); text != "" {
 		found = append(found, warning("%s", text))

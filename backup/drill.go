@@ -109,6 +109,7 @@ type Drilling struct {
 	Next         time.Time `json:"next,omitzero"`          // zero: nothing is planned, or nothing runs by itself here
 	Running      *Run      `json:"running,omitempty"`      //
 	LastRun      *Run      `json:"last_run,omitempty"`     // that ended, however it did; not of a snapshot that a person chose
+	Failed       *Run      `json:"failed,omitempty"`       // the newest of these that failed since the last ok one
 	LastGood     time.Time `json:"last_good,omitzero"`     // when the last ok one of these ended
 	Snapshot     string    `json:"snapshot,omitempty"`     // that it tried out
 	OverdueSince time.Time `json:"overdue_since,omitzero"` // until when there should have been another good one
@@ -132,6 +133,9 @@ func (s *Service) drilling(c *setup, j Job, runs []Run) Drilling {
 		if d.LastRun == nil {
 			d.LastRun = &r
 		}
+		if r.State == StateFailed && d.Failed == nil { // one that was interrupted says nothing
+			d.Failed = &r
+		}
 		if r.State == StateOK {
 			good, d.LastGood, d.Snapshot = &r, r.Ended, r.Snapshot
 			break
@@ -146,18 +150,4 @@ func (s *Service) drilling(c *setup, j Job, runs []Run) Drilling {
 		d.OverdueSince = at
 	}
 	return d
-}
-
-// complaint is what health says of the drills of a job; "" when there is nothing to say.
-func (d Drilling) complaint(job string, now time.Time) string {
-	switch {
-	case d.LastRun != nil && d.LastRun.State == StateFailed:
-		return fmt.Sprintf("job %s: the last drill %s", job, complaint(*d.LastRun, now))
-	case !d.OverdueSince.IsZero() && d.LastGood.IsZero():
-		return fmt.Sprintf("job %s: its drill is overdue since %s: its backups were never tried out", job, minute(d.OverdueSince))
-	case !d.OverdueSince.IsZero():
-		return fmt.Sprintf("job %s: its drill is overdue since %s: its backups were tried out last %s", job, minute(d.OverdueSince),
-			ago(d.LastGood, now))
-	}
-	return ""
 }

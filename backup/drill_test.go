@@ -59,6 +59,27 @@ func TestDrillSchedule(t *testing.T) {
 		if text := fmt.Sprint(h.Reasons); h.OK || !strings.Contains(text, "job shop: the last drill failed") || !strings.Contains(text, "it does not start") {
 			t.Error(text)
 		}
+		stands := func(want backup.Standing) {
+			t.Helper()
+			if job := must(m.Job(t.Context(), "shop"))(t); job.Standing != want {
+				t.Errorf("%s: %q", job.Standing, job.Reasons)
+			}
+		}
+		drill := func(q backup.DrillRequest) {
+			t.Helper()
+			q.Job = "shop"
+			backuptest.Wait(t, m.Service, must(m.Service.Drill(t.Context(), "tester", q))(t).ID)
+		}
+		stands(backup.StandingUnproven) // although the backups went well since
+		d.bad.Store(false)
+		all := must(m.Snapshots(t.Context(), backup.SnapshotQuery{Job: "shop"}))(t).Snapshots
+		drill(backup.DrillRequest{Snapshot: all[1].ID})
+		stands(backup.StandingUnproven) // an older one says nothing of the newest
+		drill(backup.DrillRequest{Snapshot: all[0].ID})
+		stands(backup.StandingOK)
+		d.bad.Store(true)
+		drill(backup.DrillRequest{})
+		stands(backup.StandingUnproven)
 		d.bad.Store(false)
 		m.sleep(week)
 		if h := m.Health(t.Context()); !h.OK {

@@ -83,7 +83,9 @@ func (x *drillRun) choose(ctx context.Context) (err error) {
 	if x.snapshot, err = findOf(ctx, x.repo, x.job.Name, x.setup.Host, id); err != nil {
 		return err
 	}
-	x.update(func(run *Run) { run.Snapshot = x.snapshot.ID.String() })
+	newest, err := findOf(ctx, x.repo, x.job.Name, x.setup.Host, "latest")
+	chosen := id != "latest" && (err != nil || newest.ID != x.snapshot.ID) // the newest good one speaks for the job, whoever named it
+	x.update(func(run *Run) { run.Snapshot, run.Chosen = x.snapshot.ID.String(), chosen })
 	return nil
 }
 

@@ -24,20 +24,16 @@ func (s *Service) Health(ctx context.Context) Health {
 		return Health{Reasons: append(unloaded(c), unreadReason(err))}
 	}
 	runs, now := s.allRuns(), s.now()
-	h := diagnose(c, runs, now)
-	h.Reasons = append(h.Reasons, unloaded(c)...)
+	h := Health{Reasons: []string{}}
+	if c.Trouble != "" {
+		h.Reasons = append(h.Reasons, c.Trouble)
+	}
 	for _, j := range c.Jobs {
-		status := s.jobStatus(c, j, runs)
-		if status.Overdue() && !neverRun(runs, j.Name) {
-			h.Reasons = append(h.Reasons, status.overdueReason(now))
-		}
-		if reason := status.Drill.complaint(j.Name, now); reason != "" && !j.Off {
-			h.Reasons = append(h.Reasons, reason)
-		}
-		if run := stillPaused(j.Name, runs); run != nil && !j.Off {
-			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: its after program %s", j.Name, complaint(*run, now)))
+		for _, reason := range s.jobReasons(c, j, runs) {
+			h.Reasons = append(h.Reasons, "job "+j.Name+": "+reason)
 		}
 	}
+	h.Reasons = append(h.Reasons, diagnose(c, runs, now)...)
 	for _, n := range neglects(c, runs) {
 		h.Reasons = append(h.Reasons, n.reason(now))
 	}
@@ -51,38 +47,44 @@ func unloaded(c *setup) (reasons []string) {
 		reasons = append(reasons, c.Trouble)
 	}
 	for _, j := range c.Jobs {
-		if j.Broken != "" {
-			reasons = append(reasons, fmt.Sprintf("job %s: cannot be loaded: %s", j.Name, j.Broken))
+		for _, reason := range brokenReason(j) {
+			reasons = append(reasons, "job "+j.Name+": "+reason)
 		}
 	}
 	return reasons
 }
 
-// diagnose looks at the last backup of each job and at what the checks of each repository found.
-func diagnose(c *setup, runs []Run, now time.Time) Health {
-	h, lost := Health{Reasons: []string{}}, spoilt(runs)
-	for _, j := range c.Jobs {
-		if j.Off {
-			continue
-		}
-		switch run := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == j.Name }); {
-		case run == nil:
-			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: no backup yet", j.Name))
-		case run.State != StateOK:
-			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: the last backup %s", j.Name, complaint(*run, now)))
-		case lost[run.Snapshot]:
-			h.Reasons = append(h.Reasons, fmt.Sprintf("job %s: some of what its last backup stored is lost since then", j.Name))
-		}
+// jobReasons are why a job is not well. Of one that is off only counts that it cannot be loaded.
+func (s *Service) jobReasons(c *setup, j Job, runs []Run) []string {
+	status := s.jobStatus(c, j, runs)
+	if j.Off {
+		return brokenReason(j)
 	}
+	reasons := status.Reasons
+	if run := stillPaused(j.Name, runs); run != nil {
+		reasons = append(reasons, "its after program "+complaint(*run, s.now()))
+	}
+	return reasons
+}
+
+func brokenReason(j Job) []string {
+	if j.Broken == "" {
+		return nil
+	}
+	return []string{"cannot be loaded: " + j.Broken}
+}
+
+// diagnose looks at what the checks of each repository found, and what others did there.
+func diagnose(c *setup, runs []Run, now time.Time) (reasons []string) {
 	for _, r := range c.Repositories {
 		if run := verdict(runs, r.Name); run != nil && run.State == StateFailed {
-			h.Reasons = append(h.Reasons, fmt.Sprintf("repository %s: the last check %s", r.Name, complaint(*run, now)))
+			reasons = append(reasons, fmt.Sprintf("repository %s: the last check %s", r.Name, complaint(*run, now)))
 		}
 		for _, alarm := range alarms(runs, r.Name) {
-			h.Reasons = append(h.Reasons, fmt.Sprintf("repository %s: %s", r.Name, alarm))
+			reasons = append(reasons, fmt.Sprintf("repository %s: %s", r.Name, alarm))
 		}
 	}
-	return h
+	return reasons
 }
 
 // alarms is what the newest of runs, from new to old, that looked into a repository was alarmed by.
@@ -91,11 +93,6 @@ func alarms(runs []Run, repository string) []string {
 		return seen.Alarms
 	}
 	return nil
-}
-
-// neverRun reports whether no backup of a job ended by itself, which is a reason already.
-func neverRun(runs []Run, job string) bool {
-	return lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == job }) == nil
 }
 
 // stillPaused is the newest run of a job's after programs behind an interrupted backup, if it failed and no good backup has run them

@@ -13,6 +13,8 @@ import (
 // JobStatus is a job as a list shows it.
 type JobStatus struct {
 	Name       string         `json:"name"`
+	Standing   Standing       `json:"standing"`          // of its backups, in one word; only ok is green
+	Reasons    []string       `json:"reasons,omitempty"` // why it is not ok, the worst first
 	Enabled    bool           `json:"enabled"`
 	Repository string         `json:"repository"`
 	Sources    []SourceStatus `json:"sources"`
@@ -101,6 +103,11 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 	}
 	s.planJob(c, j, runs, good, &status)
 	status.Drill = s.drilling(c, j, runs)
+	if err := s.history.unread(); err != nil {
+		status.judge([]objection{{StandingUnknown, unreadReason(err)}})
+	} else {
+		status.judge(status.objections(runs, s.now()))
+	}
 	return status
 }
 

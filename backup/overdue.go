@@ -1,9 +1,6 @@
 package backup
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // overdueGrace is what a scheduled job has, beyond its schedule, its jitter and the time that its last good run took,
 // before it is overdue; one whose slots are closer together than that has until the next.
@@ -39,11 +36,6 @@ func (p plan) deadline(good *Run, since time.Time, overdueAfter time.Duration) t
 
 // Overdue reports whether the job has not been good for longer than it may be.
 func (j JobStatus) Overdue() bool { return !j.OverdueSince.IsZero() }
-
-// overdueReason says it in health.
-func (j JobStatus) overdueReason(now time.Time) string {
-	return fmt.Sprintf("job %s: overdue since %s: %s", j.Name, minute(j.OverdueSince), lastGoodWas(j.LastGood, now))
-}
 
 func lastGoodWas(at, now time.Time) string {
 	if at.IsZero() {

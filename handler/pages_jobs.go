@@ -24,7 +24,7 @@ type overview struct {
 	Notifiers    []backup.NotifierStatus // that fail
 	Health       backup.Health
 	Enabled      int      // jobs; the numbers below are of these
-	Good         int      // whose last backup is good
+	Good         int      // whose backups are proven
 	Never        []string // that have no backup yet, by name
 	Busy         bool     // something is going on
 }
@@ -82,10 +82,10 @@ func (v *overview) add(j *jobView) {
 	v.Jobs = append(v.Jobs, j)
 	if j.Enabled {
 		v.Enabled++
-		switch last := j.LastRun; {
-		case last != nil && last.State == backup.StateOK:
+		switch j.Standing {
+		case backup.StandingOK:
 			v.Good++
-		case j.LastGood.IsZero() && (last == nil || last.State == backup.StateCancelled):
+		case backup.StandingNever:
 			v.Never = append(v.Never, j.Name)
 		}
 	}

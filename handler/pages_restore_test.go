@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/dump"
+	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
 
 // sqliteJob is a Service whose job "shop" dumps a live SQLite database and a folder, and where they are.
@@ -308,7 +309,40 @@ func TestDrillForms(t *testing.T) {
 	evidence := []string{"restored", "integrity_check: ok", "rows of 1 table as dumped", "db.sqlite3", "media"}
 	needs(t, "its run", get(t, "vera", server.URL+"/runs/"+run.ID).body, evidence...)
 	needs(t, "after", get(t, "vera", server.URL+"/jobs/shop").body, append(evidence, "came back", "!never tried out", "!Drill now")...)
+	if run = sent(t, env, server.URL+"/jobs/shop/drill", "snapshot", snap.ID); run.Chosen { // it is the newest
+		t.Errorf("%+v", run)
+	}
+	env.Backed(t, "shop")
 	if run = sent(t, env, server.URL+"/jobs/shop/drill", "snapshot", snap.ID); !run.Chosen {
 		t.Errorf("%+v", run)
 	}
+}
+
+// TestFailedDrillIsNowhereGreen: a job whose last drill failed is green neither on its pages nor in the API, and is again once a
+// drill went well.
+func TestFailedDrillIsNowhereGreen(t *testing.T) {
+	env, _, _ := sqliteJob(t)
+	env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	flip := func() {
+		for _, pack := range storagetest.Names(t, env.Storage, "data") {
+			storagetest.Flip(t, env.Storage, pack, 20*8)
+		}
+	}
+	flip()
+	if run := sent(t, env, server.URL+"/jobs/shop/drill"); run.State != backup.StateFailed {
+		t.Fatalf("%+v", run)
+	}
+	for _, page := range []string{"/", "/jobs/shop"} {
+		needs(t, page, get(t, "vera", server.URL+page).body, `class="state unproven">drill failed<`, "<strong>The last drill failed</strong>",
+			`!class="state ok">ok</span>`+"\n<p class=\"sources\">")
+	}
+	needs(t, "job", get(t, "vera", server.URL+"/api/jobs/shop").body, `"standing":"unproven"`, `"reasons":["the last drill failed`)
+	needs(t, "summary", get(t, "vera", server.URL+"/").body, "Something needs attention", "!All is well")
+	flip()
+	if run := sent(t, env, server.URL+"/jobs/shop/drill"); run.State != backup.StateOK {
+		t.Fatalf("%+v", run)
+	}
+	needs(t, "again", get(t, "vera", server.URL+"/").body, "All is well", `class="state ok">ok<`)
+	needs(t, "again", get(t, "vera", server.URL+"/api/jobs/shop").body, `"standing":"ok"`, "!reasons")
 }

@@ -30,7 +30,7 @@ func TestOverviewOfAFreshStart(t *testing.T) {
 	env := newEnv(t, func(c *backup.Config) { c.Repositories[0].Storage = located{"/srv/backups", new(storage.Memory)} })
 	server := mustSite(t, env.Service, "")
 	a := get(t, "otto", server.URL+"/")
-	needs(t, "operator", a.body, "No backup yet", "never run", "<b>db</b> fake", "<b>media</b> files", `action="./jobs/shop/run"`,
+	needs(t, "operator", a.body, "No backup yet", "no backup yet", "<b>db</b> fake", "<b>media</b> files", `action="./jobs/shop/run"`,
 		"/srv/backups", "protects against nothing", "not opened yet", "!role=\"alert\"", "!All is well", "<strong>otto</strong>")
 	a = get(t, "vera", server.URL+"/")
 	needs(t, "viewer", a.body, "No backup yet", "!Back up now", "!<form")
@@ -77,18 +77,11 @@ func TestOverviewTellsFailuresFromMissingBackups(t *testing.T) {
 }
 
 func TestStanding(t *testing.T) {
-	job := func(state backup.State, good bool, off bool) *jobView {
-		j := backup.JobStatus{Name: "x", Enabled: !off}
-		if state != "" {
-			j.LastRun = &backup.Run{State: state}
-		}
-		if good {
-			j.LastGood = time.Now()
-		}
-		return newJobView(j, time.Now())
+	job := func(stands backup.Standing, off bool) *jobView {
+		return newJobView(backup.JobStatus{Name: "x", Enabled: !off, Standing: stands}, time.Now())
 	}
 	well, ill := backup.Health{OK: true}, func(n int) backup.Health { return backup.Health{Reasons: make([]string, n)} }
-	good, never := job(backup.StateOK, true, false), job("", false, false)
+	good, never := job(backup.StandingOK, false), job(backup.StandingNever, false)
 	for name, c := range map[string]struct {
 		health backup.Health
 		jobs   []*jobView
@@ -97,15 +90,15 @@ func TestStanding(t *testing.T) {
 		"good":                     {well, []*jobView{good, good}, "well"},
 		"one never":                {ill(1), []*jobView{good, never}, "some"},
 		"none":                     {ill(2), []*jobView{never, never}, "none"},
-		"one failed":               {ill(1), []*jobView{good, job(backup.StateFailed, true, false)}, "ill"},
-		"one failed, one never":    {ill(2), []*jobView{never, job(backup.StateFailed, false, false)}, "ill"},
-		"suspect":                  {ill(1), []*jobView{job(backup.StateSuspect, true, false)}, "ill"},
+		"one failed":               {ill(1), []*jobView{good, job(backup.StandingFailed, false)}, "ill"},
+		"one failed, one never":    {ill(2), []*jobView{never, job(backup.StandingFailed, false)}, "ill"},
+		"suspect":                  {ill(1), []*jobView{job(backup.StandingSuspect, false)}, "ill"},
 		"a check failed":           {ill(1), []*jobView{good}, "ill"},
 		"a check, and one never":   {ill(2), []*jobView{good, never}, "ill"},
-		"cancelled after a good":   {well, []*jobView{good, job(backup.StateCancelled, true, false)}, "open"},
-		"cancelled, the first":     {ill(1), []*jobView{job(backup.StateCancelled, false, false)}, "none"},
-		"off and never":            {well, []*jobView{good, job("", false, true)}, "well"},
-		"all off":                  {well, []*jobView{job("", false, true)}, "open"},
+		"cancelled after a good":   {well, []*jobView{good, job(backup.StandingCancelled, false)}, "open"},
+		"cancelled, the first":     {ill(1), []*jobView{never}, "none"},
+		"off and never":            {well, []*jobView{good, job(backup.StandingNever, true)}, "well"},
+		"all off":                  {well, []*jobView{job(backup.StandingNever, true)}, "open"},
 		"health that knows more":   {backup.Health{}, []*jobView{good}, "open"},
 		"no Service to be healthy": {ill(1), nil, "ill"},
 	} {

@@ -71,7 +71,7 @@ func presentJob(j backup.JobStatus) backup.JobStatus {
 	j.Sources = array(j.Sources)
 	j.Running = pointed(j.Running, presentRun)
 	j.LastRun = pointed(j.LastRun, presentRun)
-	j.Drill.Running, j.Drill.LastRun = pointed(j.Drill.Running, presentRun), pointed(j.Drill.LastRun, presentRun)
+	j.Drill.Running, j.Drill.LastRun, j.Drill.Failed = pointed(j.Drill.Running, presentRun), pointed(j.Drill.LastRun, presentRun), pointed(j.Drill.Failed, presentRun)
 	toUTC(&j.Drill.LastGood, &j.Drill.Next, &j.Drill.OverdueSince)
 	toUTC(&j.LastGood, &j.NextRun, &j.OverdueSince)
 	j.Added = pointed(j.Added, func(a backup.AddedJob) backup.AddedJob { toUTC(&a.Created, &a.Modified); return a })

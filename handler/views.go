@@ -18,7 +18,7 @@ import (
 // jobView is a job with its newest snapshots.
 type jobView struct {
 	backup.JobStatus
-	State     string // never, or a backup.State
+	State     string // of what goes on, a backup.State; else how it stands, a backup.Standing
 	Address   string
 	Live      *runView // the backup that is going on
 	Last      *runView // the last one that ended
@@ -106,13 +106,10 @@ func runViews(runs []backup.Run, now time.Time) []*runView {
 }
 
 func newJobView(j backup.JobStatus, now time.Time) *jobView {
-	v := &jobView{JobStatus: j, State: "never", Address: jobAddress(j.Name),
+	v := &jobView{JobStatus: j, State: string(j.Standing), Address: jobAddress(j.Name),
 		Live: newRunView(j.Running, now), Last: newRunView(j.LastRun, now)}
-	switch {
-	case j.Running != nil:
+	if j.Running != nil {
 		v.State = string(j.Running.State)
-	case j.LastRun != nil:
-		v.State = string(j.LastRun.State)
 	}
 	return v
 }
@@ -127,6 +124,9 @@ func (v *jobView) DrillOld() bool {
 // DrillAddress and DrillingAddress are where the last drill is, and the one that is going on.
 func (v *jobView) DrillAddress() string    { return runAddress(v.Drill.LastRun.ID) }
 func (v *jobView) DrillingAddress() string { return runAddress(v.Drill.Running.ID) }
+
+// FailedDrillAddress is where the drill is that failed last.
+func (v *jobView) FailedDrillAddress() string { return runAddress(v.Drill.Failed.ID) }
 
 func newContentView(repository, snapshot string, c backup.Content) contentView {
 	v := contentView{Content: c, Folder: c.Type == "dir", Formats: formatLinks(repository, snapshot, c, archive.Raw),

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"fmt"
 	"html/template"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ var funcs = template.FuncMap{
 	"checks":  checks,
 
 	"sentence": sentence,
+	"standing": standing,
 }
 
 // size says bytes the way people read them: "12 MiB".
@@ -112,6 +114,20 @@ func seconds(s float64) string {
 // checks are the single findings of a line that tells how something was checked.
 func checks(line string) []string {
 	return strings.FieldsFunc(line, func(r rune) bool { return r == ';' })
+}
+
+// standing is the word for the state of a run, or for how a job stands.
+func standing(state any) string {
+	switch word := fmt.Sprint(state); backup.Standing(word) {
+	case backup.StandingNever:
+		return "no backup yet"
+	case backup.StandingUnproven:
+		return "drill failed"
+	case backup.StandingUndrilled:
+		return "drill overdue"
+	default:
+		return word
+	}
 }
 
 // sentence begins a text with a capital letter, unless a path or the like begins it, and ends it with a full stop.
