@@ -68,6 +68,9 @@ func damagedPack(t *testing.T, life func(*testing.T, *backuptest.Env) *backuptes
 		t.Fatalf("%+v", failed)
 	}
 	e = life(t, e)
+	if job := must(e.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingDamaged {
+		t.Errorf("%s %q", job.Standing, job.Reasons)
+	}
 	for _, s := range []backup.Snapshot{e.Backed(t, "shop"), e.Backed(t, "shop"), first} {
 		if got := string(e.Read(t, s.ID, "db.sql")); got != dump {
 			t.Errorf("snapshot %s has %d bytes", s.ID, len(got))
@@ -86,6 +89,9 @@ func damagedPack(t *testing.T, life func(*testing.T, *backuptest.Env) *backuptes
 		t.Fatalf("%+v", run)
 	}
 	requireRed(t, e, failed.ID)
+	if job := must(e.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingOK {
+		t.Errorf("the backup stored again what it needed: %s %q", job.Standing, job.Reasons)
+	}
 	again := runCheck(t, e, true)
 	if again.State != backup.StateFailed {
 		t.Errorf("the pack is still there: %+v", again)

@@ -155,8 +155,8 @@ func TestDrillSweeps(t *testing.T) {
 	if len(entries) != 2 || entries[0].Name() != future || entries[1].Name() != "somebody else's" {
 		t.Errorf("left are %v", entries)
 	}
-	if job, _ := x.Job(t.Context(), "shop"); !job.Drill.LastGood.IsZero() {
-		t.Error("a drill of a snapshot that a person chose counts for the job")
+	if job, _ := x.Job(t.Context(), "shop"); job.Drill.Snapshot != x.snapshot.ID {
+		t.Error("a drill of the newest good snapshot counts for the job, whoever named that")
 	}
 }
 
