@@ -108,11 +108,17 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		return backup.Facts{}, err
 	}
 	database := m.databaseOf(p, s)
-	conn, server, err := s.session(ctx, database)
+	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return backup.Facts{}, err
 	}
 	defer conn.Close()
+	if err := m.mend(ctx, s, conn, t); err != nil { // it may give the database back, or take it away
+		return backup.Facts{}, err
+	}
+	if err := conn.use(ctx, s, database); err != nil {
+		return backup.Facts{}, err
+	}
 	tool, err := m.dumper(ctx, server)
 	if err != nil {
 		return backup.Facts{}, err
@@ -120,9 +126,6 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	facts := backup.Facts{
 		Engine: server.String(), Tool: filepath.Base(tool.path) + " " + tool.version.text, Notes: tool.doubts(server),
 		Source: fmt.Sprintf("database %s on %s", database, s.place()),
-	}
-	if err := m.mend(ctx, s, conn, t); err != nil {
-		return backup.Facts{}, err
 	}
 	var args []string
 	if database == "" {

@@ -96,6 +96,20 @@ func (s *myServer) connect(ctx context.Context, database string) (*myConn, error
 	return nil, s.connectError(database, err)
 }
 
+// use turns to a database; "" is none.
+func (c *myConn) use(ctx context.Context, s *myServer, database string) error {
+	if database == "" {
+		return nil
+	}
+	if _, err := c.ExecContext(ctx, "USE "+quoteMyName(database)); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return s.connectError(database, err)
+	}
+	return nil
+}
+
 // session is connect, with the server's version.
 func (s *myServer) session(ctx context.Context, database string) (*myConn, myVersion, error) {
 	conn, err := s.connect(ctx, database)

@@ -33,6 +33,7 @@ const switchPatience = 10 * time.Second
 type myJournal struct {
 	Live, New, Old string   // databases
 	Keep           bool     // the old tables
+	Absent         bool     // there was no live database
 	Tables, Fresh  []string // names of the live tables, and of the new ones
 	Before, After  []byte   // definitions of what is no table
 	Events         []string // that run in what was dumped
@@ -79,15 +80,24 @@ func (x *mySwitch) write(ctx context.Context) error {
 	return err
 }
 
-// clean removes what is not needed any more; done: the tables were switched.
+// clean removes what is not needed any more; done: the tables were switched. The journal goes first, by itself: a server that dies
+// while it drops a database leaves half of the tables, and beside a journal that would look like a switch that has to go back.
 func (x *mySwitch) clean(done bool) error {
-	if !done || !x.Keep {
-		return errors.Join(x.s.drop(x.Old), x.s.drop(x.New)) // the journal goes first
+	if err := x.s.dropJournal(x.Old); err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	_, err := x.conn.ExecContext(ctx, "DROP TABLE IF EXISTS "+quoteMyName(x.Old)+"."+journalTable)
-	return errors.Join(err, x.s.drop(x.New))
+	if done && x.Keep {
+		return x.s.drop(x.New)
+	}
+	return errors.Join(x.s.drop(x.Old), x.s.drop(x.New))
+}
+
+// dropJournal takes a journal away, also when the run was cancelled.
+func (s *myServer) dropJournal(database string) error {
+	if err := s.tidy("DROP TABLE IF EXISTS " + quoteMyName(database) + "." + journalTable); err != nil {
+		return fmt.Errorf("what a restore has made for the time being is left behind on %s; the next backup looks after it (%w)", s.place(), err)
+	}
+	return nil
 }
 
 // mend brings switches to an end in which we were killed: forward when the tables have changed places, else back. It is an error

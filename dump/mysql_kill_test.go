@@ -51,6 +51,8 @@ func overwriteMySQL(path string) {
 	half := len(x.Tables) / 2
 	for _, name := range strings.Fields(step) {
 		switch name {
+		case "made": // of a live one that was lost
+			exitOn(conn.create(ctx, x.Live, x.New, s))
 		case "stripped":
 			exitOn(errors.Join(x.strip(ctx, x.Live), x.strip(ctx, x.New)))
 		case "half": // as a server that died in the midst may leave it
@@ -59,6 +61,9 @@ func overwriteMySQL(path string) {
 			exitOn(x.rename(ctx, append(moves(x.Tables, x.Live, x.Old), moves(x.Fresh, x.New, x.Live)...)))
 		case "defined":
 			exitOn(x.define(ctx, x.Live, x.After, nil))
+		case "dropping": // as a server that died in the midst may leave it
+			exitOn(s.dropJournal(x.Old))
+			exitOn(s.tidy("DROP TABLE " + quoteMyName(x.Old) + "." + quoteMyName(x.Tables[0])))
 		}
 	}
 	ready()
@@ -87,6 +92,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 	}{
 		{"10", false, false}, {"50", false, false}, {"90", false, true}, {"prepared", false, false}, {"stripped", false, false}, {"stripped half", false, true},
 		{"stripped moved", true, true}, {"stripped moved defined", true, false}, {"stripped moved kept", true, false},
+		{"stripped moved defined dropping", true, false},
 	} {
 		if !c.often && !realtest.Soak() {
 			continue
@@ -96,7 +102,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 			if len(c.step) == 2 { // nothing was touched, and a dump does not mind
 				samePgState(t, myState(t, my, "killed"), is)
 			}
-			if told := fmt.Sprint(m.Examine(t.Context(), dumptest.Task(t))); strings.Contains(told, "was killed: killed;") != (len(c.step) != 2) {
+			if told := fmt.Sprint(m.Examine(t.Context(), dumptest.Task(t))); strings.Contains(told, "was killed: killed;") != (len(c.step) != 2 && !strings.HasSuffix(c.step, "dropping")) {
 				t.Error(told)
 			}
 			if _, err := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err != nil {
@@ -125,18 +131,29 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 			}
 		})
 	}
+	if realtest.Soak() {
+		my.SQL(t, "", "DROP DATABASE killed")
+		killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=made")
+		if _, err := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "there is no database killed") || myExists(t, my, "killed") {
+			t.Errorf("of a database that is lost: %v", err)
+		}
+	}
 	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
 		t.Fatal(err)
 	}
 	samePgState(t, myState(t, my, "killed"), was)
-	t.Run("new", func(t *testing.T) { testMySQLHalved(t, my, file, stored, dump, was) })
+	for _, percent := range []string{"10", "60", "90"} {
+		if percent == "60" || realtest.Soak() {
+			t.Run("new "+percent, func(t *testing.T) { testMySQLHalved(t, my, percent, file, stored, dump, was) })
+		}
+	}
 	my.SQL(t, "", "DROP DATABASE killed")
 }
 
 // What a restore into a new database leaves half filled when it is killed is no database that is backed up, and no hindrance.
-func testMySQLHalved(t *testing.T, my *realtest.MariaDB, file string, stored backup.Stored, dump []byte, want map[string]string) {
+func testMySQLHalved(t *testing.T, my *realtest.MariaDB, percent, file string, stored backup.Stored, dump []byte, want map[string]string) {
 	m := mySource(t, my.DSN("killed"))
-	killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=new 60")
+	killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=new "+percent)
 	half := mySource(t, my.DSN("halved"))
 	_, err := half.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
 	if told := fmt.Sprint(half.Examine(t.Context(), dumptest.Task(t))); err == nil || !strings.Contains(err.Error(), "only half restored") || !strings.Contains(told, "only half restored") {

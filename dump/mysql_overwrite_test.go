@@ -43,7 +43,7 @@ func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
 		requireNothingBeside()
 	}
 	samePgState(t, myState(t, my, "live"), is)
-	testMySQLGoesBack(t, m, dump)
+	testMySQLGoesBack(t, m, dump, "live")
 	samePgState(t, myState(t, my, "live"), is)
 	requireNothingBeside()
 
@@ -73,6 +73,11 @@ func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
 		t.Error(err)
 	}
 	my.SQL(t, "", "DROP DATABASE live")
+	testMySQLGoesBack(t, m, dump, "live")
+	if left := my.SQL(t, "", "SHOW DATABASES LIKE 'live'"); left != "" {
+		t.Error("what was lost is there again, and empty")
+	}
+	requireNothingBeside()
 	stored.Facts.Engine = ""
 	if err := m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
 		t.Fatal(err)
@@ -97,7 +102,7 @@ func testMySQLOverwrite(t *testing.T, my *realtest.MariaDB) {
 }
 
 // What fails behind the point of no return is undone.
-func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
+func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte, live string) {
 	s, err := newMyServer(m.dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +111,9 @@ func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := m.newSwitch(s, conn, "live", false, dumptest.Task(t))
+	x := m.newSwitch(s, conn, live, false, dumptest.Task(t))
 	x.tool, err = m.dumper(t.Context(), myVersion{mariadb: true})
-	if err = errors.Join(err, conn.create(t.Context(), x.New, "live", s)); err != nil {
+	if err = errors.Join(err, conn.create(t.Context(), x.New, live, s)); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.fill(t.Context(), bytes.NewReader(dump)); err != nil {
@@ -116,6 +121,11 @@ func testMySQLGoesBack(t *testing.T, m *MySQL, dump []byte) {
 	}
 	if err := x.prepare(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if x.Absent {
+		if err := conn.create(t.Context(), live, x.New, s); err != nil {
+			t.Fatal(err)
+		}
 	}
 	x.After = []byte("CREATE VIEW fine AS SELECT 1 AS one;\nCREATE VIEW wrong AS SELECT * FROM nowhere;\n-- Dump completed\n")
 	err = x.swap(t.Context())

@@ -211,17 +211,23 @@ func (c *myConn) follow(ctx context.Context, script *sqlScript, guard *myGuard, 
 
 // drop takes a new database away, also when the run was cancelled. Its error says what is left.
 func (s *myServer) drop(place string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	conn, err := s.connect(ctx, "")
-	if err == nil {
-		defer conn.Close()
-		_, err = conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quoteMyName(place))
-	}
-	if err != nil {
+	if err := s.tidy("DROP DATABASE IF EXISTS " + quoteMyName(place)); err != nil {
 		return fmt.Errorf("the new database %s is left behind on %s, incomplete: drop it (%w)", place, s.place(), err)
 	}
 	return nil
+}
+
+// tidy runs a statement over a connection of its own, within a minute.
+func (s *myServer) tidy(query string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := s.connect(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.ExecContext(ctx, query)
+	return err
 }
 
 func quoteMyName(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }

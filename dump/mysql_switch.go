@@ -42,6 +42,11 @@ func (x *mySwitch) do(ctx context.Context) error {
 	if err := x.prepare(ctx); err != nil {
 		return err
 	}
+	if x.Absent {
+		if err := x.conn.create(ctx, x.Live, x.New, x.s); err != nil {
+			return err
+		}
+	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
 	defer cancel()
 	if err := x.swap(bounded); err != nil {
@@ -53,18 +58,16 @@ func (x *mySwitch) do(ctx context.Context) error {
 // prepare finds out what there is to do, and writes it down. Nothing of the live database is changed yet.
 func (x *mySwitch) prepare(ctx context.Context) error {
 	exists, err := x.conn.value(ctx, "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", x.Live)
-	if err == nil && exists == "" {
-		x.Keep = false // there is nothing
-		err = x.conn.create(ctx, x.Live, x.New, x.s)
-	}
-	if err == nil {
-		err = x.conn.create(ctx, x.Old, x.Live, x.s)
-	}
 	if err != nil {
 		return err
 	}
-	if x.Before, err = x.definitions(ctx, x.Live); err != nil {
+	if x.Absent = exists == ""; x.Absent {
+		x.Keep = false // there is nothing
+	} else if x.Before, err = x.definitions(ctx, x.Live); err != nil {
 		return fmt.Errorf("reading the definitions of database %s: %w", x.Live, err)
+	}
+	if err := x.conn.create(ctx, x.Old, x.Live, x.s); err != nil {
+		return err
 	}
 	if x.After, err = x.definitions(ctx, x.New); err != nil {
 		return err
@@ -142,7 +145,20 @@ func (x *mySwitch) back(ctx context.Context) error {
 	if err := x.rename(ctx, slices.Concat(moves(away, x.Live, x.New), moves(home, x.Old, x.Live))); err != nil {
 		return err
 	}
+	if x.Absent {
+		return x.conn.dropEmpty(ctx, x.Live)
+	}
 	return x.define(ctx, x.Live, x.Before, nil)
+}
+
+// dropEmpty drops a database, unless somebody has made something in it.
+func (c *myConn) dropEmpty(ctx context.Context, database string) error {
+	found, err := c.value(ctx, "SELECT 1 FROM information_schema.tables WHERE table_schema = ? UNION SELECT 1 FROM information_schema.routines WHERE routine_schema = ? "+
+		"UNION SELECT 1 FROM information_schema.events WHERE event_schema = ?", database, database, database)
+	if err == nil && found == "" {
+		_, err = c.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quoteMyName(database))
+	}
+	return err
 }
 
 // forward makes what is missing behind the move of the tables.
