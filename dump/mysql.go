@@ -45,7 +45,8 @@ type MySQL struct {
 	// LockTimeout is how long a dump waits for a table that somebody else has locked; default 5 minutes.
 	LockTimeout caddy.Duration `json:"lock_timeout,omitempty"`
 
-	dsn string // resolved: secret
+	dsn     string        // resolved: secret
+	silence time.Duration // for which a server may leave us without an answer; 0: serverSilence
 }
 
 // checkedMySQL is how a dump was verified.
@@ -147,9 +148,13 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		return backup.Facts{}, err
 	}
 	defer settings.Close()
+	read, done, err := m.reader(ctx, s, database, large)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	defer done()
 	ctx, stop := m.watchLocks(ctx, conn)
 	defer stop()
-	read := func(r io.Reader) (map[string]int64, error) { return readStatements(r, large.look) }
 	if facts.Rows, err = dumpAlong(ctx, t, program, w, read); err != nil {
 		return backup.Facts{}, s.explain("dump of "+facts.Source, err)
 	}
@@ -159,6 +164,28 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 	}
 	facts.Checked = checkedMySQL
 	return facts, nil
+}
+
+// reader gives what reads a dump along, and looks for what makes it worthless or hard to restore.
+func (m *MySQL) reader(ctx context.Context, s *myServer, database string, large *oversized) (read func(io.Reader) (map[string]int64, error), done func() error, err error) {
+	conn, err := s.connect(ctx, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	tables, err := conn.tablesBefore(ctx, database, m.lockTimeout())
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return func(r io.Reader) (map[string]int64, error) {
+		rows, err := readStatements(r, func(stmt []byte, mode sqlMode) error {
+			large.look(stmt, mode)
+			return tables.see(ctx, stmt)
+		})
+		if err == nil {
+			err = tables.same(ctx)
+		}
+		return rows, err
+	}, conn.Close, nil
 }
 
 // leftOut are the tables of a database that are left out.
@@ -185,11 +212,11 @@ func (m *MySQL) ignored(database string) (options []string) {
 
 // readScript reads a script to its end, counts the rows of its tables, and says whether it is whole.
 func readScript(r io.Reader) (map[string]int64, error) {
-	return readStatements(r, func([]byte, sqlMode) {})
+	return readStatements(r, func([]byte, sqlMode) error { return nil })
 }
 
 // readStatements is readScript, which shows each statement on the way.
-func readStatements(r io.Reader, see func(stmt []byte, mode sqlMode)) (map[string]int64, error) {
+func readStatements(r io.Reader, see func(stmt []byte, mode sqlMode) error) (map[string]int64, error) {
 	script, rows := newSQLScript(r), map[string]int64{}
 	for {
 		stmt, err := script.next()
@@ -200,7 +227,9 @@ func readStatements(r io.Reader, see func(stmt []byte, mode sqlMode)) (map[strin
 			return nil, err
 		}
 		countRows(stmt, rows)
-		see(stmt, script.mode)
+		if err := see(stmt, script.mode); err != nil {
+			return nil, err
+		}
 	}
 	if !script.complete {
 		return nil, fmt.Errorf("%w: it does not end with the line %q", errCutOff, lastComment)

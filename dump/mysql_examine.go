@@ -119,7 +119,7 @@ func (c *myConn) globalPrivileges(ctx context.Context) ([]string, error) {
 // shown. It names the tables that no transaction covers.
 func (c *myConn) examineTables(ctx context.Context, s *myServer, database string, patience time.Duration, ignored []string, facts *backup.Facts, t *backup.Task) error {
 	// Views that refer to what is gone, and locked tables, would hold up information_schema.
-	if _, err := c.ExecContext(ctx, fmt.Sprintf("SET lock_wait_timeout = %d", max(1, int(patience.Seconds())))); err != nil {
+	if err := c.waitForLocks(ctx, patience); err != nil {
 		return err
 	}
 	missing, err := c.missingPrivileges(ctx, database)
@@ -207,57 +207,6 @@ func (c *myConn) grantees(ctx context.Context) (names []any, err error) {
 	return names, nil
 }
 
-// lockLook is how often it is looked whether the dump waits for a lock.
-const lockLook = time.Second
-
-// watchLocks ends a dump that waits too long for a table that somebody else has locked: the programs cannot be told how long to
-// wait, and the server's default is a day. The context that it returns ends then; stop waits for the end of the watch.
-func (m *MySQL) watchLocks(ctx context.Context, conn *myConn) (_ context.Context, stop func()) {
-	ctx, fail := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(min(lockLook, m.lockTimeout()))
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			id, statement, err := conn.waiting(ctx, m.lockTimeout())
-			if err != nil || id == "" {
-				continue // the dump itself will tell what is the matter with the server
-			}
-			fail(fmt.Errorf("somebody else has locked a table, and the dump has waited for longer than lock_timeout (%s), at: %s",
-				m.lockTimeout(), statement))
-			// The server would let it wait on.
-			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-			_, _ = conn.ExecContext(bounded, "KILL "+id)
-			cancel()
-			return
-		}
-	}()
-	return ctx, func() { fail(nil); <-done }
-}
-
-// waiting finds a statement of a dump program of our user that waits for a lock. id is the connection's.
-func (c *myConn) waiting(ctx context.Context, patience time.Duration) (id, statement string, err error) {
-	rows, err := c.QueryContext(ctx, `SELECT id, left(info, 100) FROM information_schema.processlist
-		WHERE user = substring_index(user(), '@', 1) AND id > connection_id() AND state LIKE 'Waiting for table%' AND time >= ?
-		AND (info LIKE 'show %' OR info LIKE 'SELECT /*%' OR info LIKE 'LOCK TABLES %')`, int(patience.Seconds()))
-	if err != nil {
-		return "", "", err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(&id, &statement); err != nil {
-			return "", "", err
-		}
-	}
-	return id, statement, rows.Err()
-}
-
 // explain adds what to do to an error of a program.
 func (s *myServer) explain(what string, err error) error {
 	text := err.Error() + backup.OutputOf(err)
@@ -282,6 +231,7 @@ var myHints = []struct{ words, way string }{
 	{"Lost connection", "the server ended the connection; see its log"},
 	{"server has gone away", "the server ended the connection; see its log"},
 	{"Table definition has changed", "a table was altered during the dump: back up again"},
+	{"doesn't exist (1146)", "a table or view was dropped or renamed during the dump: back up again"}, // as the dump programs write it
 	{"max_allowed_packet", "raise max_allowed_packet of the server: a row is larger than it"},
 }
 
