@@ -32,7 +32,7 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 	guard := newMyGuard(database) // by which no event runs
 	guard.ours = true
 	if err = conn.create(ctx, at.Name, database, s); err == nil {
-		err = s.fill(ctx, r, at.Name, guard)
+		err = m.fill(ctx, s, conn, r, at.Name, guard)
 	}
 	if err != nil {
 		return backup.Facts{}, err
@@ -42,7 +42,12 @@ func (m *MySQL) Drill(ctx context.Context, d backup.Stored, r io.Reader, at back
 			err = dropped
 		}
 	}()
+	ctx, stop := m.pulse(ctx, conn, pulseLook, alive)
+	defer stop()
 	rows, err := s.checkTables(ctx, at.Name)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
 	if err != nil {
 		return backup.Facts{}, s.explain("drill in the new database "+at.Name, err)
 	}

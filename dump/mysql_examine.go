@@ -221,6 +221,8 @@ func (s *myServer) explain(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+const noRoom = "make room on the server's disk, or where its tmpdir is"
+
 var myHints = []struct{ words, way string }{
 	{"specified as a definer", "create that user before the restore, with the rights that it had"},
 	{"lack rights to use them", "who defined a view needs rights in a database of this name: GRANT them before the restore"},
@@ -232,6 +234,8 @@ var myHints = []struct{ words, way string }{
 	{"server has gone away", "the server ended the connection; see its log"},
 	{"Table definition has changed", "a table was altered during the dump: back up again"},
 	{"doesn't exist (1146)", "a table or view was dropped or renamed during the dump: back up again"}, // as the dump programs write it
+	{"Errcode: 28", noRoom},
+	{"is full", noRoom},
 	{"max_allowed_packet", "raise max_allowed_packet of the server: a row is larger than it"},
 }
 

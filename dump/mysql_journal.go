@@ -50,11 +50,31 @@ func (m *MySQL) newSwitch(s *myServer, conn *myConn, live string, keep bool, t *
 		Live: live, New: besidePrefix + "new_" + number, Old: besidePrefix + old + number, Keep: keep}}
 }
 
+// lockOf is the name of the lock of one of our databases.
+func lockOf(database string) string {
+	return "caddy_backup_" + database[strings.LastIndexByte(database, '_')+1:]
+}
+
+// holdTime is when a server gives a lock back of which the connection is silent, as one is on whose way nobody forwards anything
+// any more; in seconds, more than switchTime. Those of ours that wait are asked by pulse.
+const holdTime = 20 * 60
+
 // take takes the lock of one of our databases, which goes with the connection, and reports whether it got it.
 func (c *myConn) take(ctx context.Context, database string, patience time.Duration) (bool, error) {
-	number := database[strings.LastIndexByte(database, '_')+1:]
-	got, err := c.value(ctx, "SELECT GET_LOCK(?, ?)", "caddy_backup_"+number, int(patience.Seconds()))
+	if _, err := c.ExecContext(ctx, fmt.Sprintf("SET wait_timeout = %d", holdTime)); err != nil {
+		return false, err
+	}
+	got, err := c.value(ctx, "SELECT GET_LOCK(?, ?)", lockOf(database), int(patience.Seconds()))
 	return got == "1", err
+}
+
+// holder says who has a lock, behind a message.
+func (c *myConn) holder(ctx context.Context, database string) string {
+	id, err := c.value(ctx, "SELECT IS_USED_LOCK(?)", lockOf(database))
+	if err != nil || id == "" {
+		return ""
+	}
+	return fmt.Sprintf(", over connection %s of the server; if that is left over from a broken network, wait %d minutes, or KILL %s", id, holdTime/60, id)
 }
 
 // hold takes the lock of a switch.
@@ -100,7 +120,8 @@ func (s *myServer) dropJournal(database string) error {
 	return nil
 }
 
-// mend brings switches to an end in which we were killed: forward when the tables have changed places, else back. It is an error
+// mend brings switches to an end in which we were killed: forward when the tables have changed places, else back, and drops what
+// other restores have left. It is an error
 // when that cannot be: a database of which half is gone is not to be dumped as if it were whole.
 func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.Task) error {
 	left, err := conn.journals(ctx)
@@ -112,6 +133,7 @@ func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.T
 			return fmt.Errorf("a restore was ended in its midst, and what is to be done stands in table %s.%s: %w", database, journalTable, err)
 		}
 	}
+	s.sweep(ctx, conn, t)
 	return nil
 }
 
@@ -129,7 +151,7 @@ func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *ba
 	x := &mySwitch{source: m, s: s, conn: conn, t: t}
 	defer func() { x.conn.Close() }()
 	if got, err := conn.take(ctx, database, switchPatience); err != nil || !got {
-		return errors.Join(err, fmt.Errorf("%w: a restore over a live database goes on right now", backup.ErrConflict))
+		return errors.Join(err, fmt.Errorf("%w: a restore over a live database goes on right now%s", backup.ErrConflict, conn.holder(ctx, database)))
 	}
 	text, err := conn.value(ctx, "SELECT journal FROM "+quoteMyName(database)+"."+journalTable)
 	if err != nil || text == "" { // it was killed before it had written

@@ -120,7 +120,6 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 		conn.Close()
 		return err
 	}
-	s.sweep(ctx, conn, t)
 	leavesOut := len(m.ExcludeTables) > 0
 	x := m.newSwitch(s, conn, m.databaseOf(d.Part, s), o.Aside || leavesOut, t)
 	x.tool = tool

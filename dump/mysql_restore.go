@@ -42,12 +42,14 @@ func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place s
 		return err
 	}
 	guard := newMyGuard(database)
-	if err = s.fill(ctx, r, place, guard); err == nil {
+	if err = m.fill(ctx, s, conn, r, place, guard); err == nil {
 		err = s.finish(ctx, place)
 	}
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, switchTime)
+	defer cancel()
 	conn.warnStrangers(ctx, place, t)
 	switch {
 	case len(guard.enabled) == 0:
@@ -60,12 +62,18 @@ func (m *MySQL) Restore(ctx context.Context, p backup.Part, r io.Reader, place s
 	return nil
 }
 
-// fill runs a script in a new database that nobody else uses, which is dropped again when that fails.
-func (s *myServer) fill(ctx context.Context, r io.Reader, place string, guard *myGuard) error {
+// fill runs a script in a new database that nobody else uses, which is dropped again when that fails. Meanwhile the server is
+// asked over the other connection, which holds the lock, whether it is there.
+func (m *MySQL) fill(ctx context.Context, s *myServer, holds *myConn, r io.Reader, place string, guard *myGuard) error {
+	ctx, stop := m.pulse(ctx, holds, pulseLook, alive)
+	defer stop()
 	conn, err := s.connect(ctx, place)
 	if err == nil {
 		defer conn.Close()
 		err = conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true })
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
 	}
 	if err != nil {
 		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))

@@ -27,19 +27,24 @@ type mySwitch struct {
 // switchTime bounds what is not cancelled once begun.
 const switchTime = 10 * time.Minute
 
+// undoPatience is for how long it is tried to reach a server again that went away in the middle of a switch.
+const undoPatience = time.Minute
+
 // fill restores a dump into the new database. Its sequences draw from those of the live one, which it becomes, and what its views
 // may read is known only there.
 func (x *mySwitch) fill(ctx context.Context, r io.Reader) error {
 	guard := newMyGuard("")
 	guard.patient = true
-	err := x.s.fill(ctx, r, x.New, guard)
+	err := x.source.fill(ctx, x.s, x.conn, r, x.New, guard)
 	x.Events, x.late = guard.enabled, guard.late
 	return err
 }
 
 // do switches. After an error everything is as before, or it is ErrIncomplete.
 func (x *mySwitch) do(ctx context.Context) error {
-	if err := x.prepare(ctx); err != nil {
+	bounded, cancel := context.WithTimeout(ctx, switchTime)
+	defer cancel()
+	if err := x.prepare(bounded); err != nil {
 		return err
 	}
 	if x.Absent {
@@ -47,9 +52,9 @@ func (x *mySwitch) do(ctx context.Context) error {
 			return err
 		}
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
+	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
 	defer cancel()
-	if err := x.swap(bounded); err != nil {
+	if err := x.swap(lasting); err != nil {
 		return x.undo(err)
 	}
 	return nil
@@ -108,13 +113,17 @@ func (x *mySwitch) set(ctx context.Context) error {
 }
 
 // undo goes back after a fault, over a connection of its own: the fault may be that of the other one, and the server may still be
-// at its last statement, so it waits for its lock.
+// at its last statement, so it waits for its lock. A server that is not there may be about to start again.
 func (x *mySwitch) undo(fault error) error {
 	x.t.Log.Warn("the switch failed; going back", "database", x.Live, "error", fault)
 	ctx, cancel := context.WithTimeout(context.Background(), switchTime)
 	defer cancel()
 	x.conn.Close()
 	conn, err := x.s.connect(ctx, "")
+	for patience := time.Now().Add(undoPatience); err != nil && time.Now().Before(patience); {
+		time.Sleep(time.Second)
+		conn, err = x.s.connect(ctx, "")
+	}
 	if err == nil {
 		x.conn = conn
 		err = x.hold(ctx, switchTime/2)

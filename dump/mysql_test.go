@@ -87,7 +87,7 @@ func TestMySQL(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "locked": testMySQLLocked,
 		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "hostile statements": testMySQLHostileStatements, "odd": testMySQLOdd, "killed": testMySQLKilledOverwrite, "foreign keys": testMySQLForeignKeys, "runs": testMySQLRuns, "names its database": testMySQLNamesItsDatabase,
-		"large": testMySQLLarge, "altered": testMySQLAltered, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "absent": testMySQLAbsent, "while written to": testMySQLWhileWrittenTo,
+		"large": testMySQLLarge, "altered": testMySQLAltered, "silent": testMySQLSilent, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "absent": testMySQLAbsent, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
 	}

@@ -19,9 +19,10 @@ const unfinishedTable = "caddy_backup_restore_unfinished"
 // begin makes a new database for a restore, and marks it. The lock that it takes goes with the connection.
 func (c *myConn) begin(ctx context.Context, place, like string, s *myServer, t *backup.Task) error {
 	number := sha1.Sum([]byte(place))
-	got, err := c.take(ctx, "restore_"+hex.EncodeToString(number[:6]), time.Second)
+	lock := "restore_" + hex.EncodeToString(number[:6])
+	got, err := c.take(ctx, lock, time.Second)
 	if err == nil && !got {
-		err = fmt.Errorf("%w: another restore into database %s goes on", backup.ErrConflict, place)
+		err = fmt.Errorf("%w: another restore into database %s goes on%s", backup.ErrConflict, place, c.holder(ctx, lock))
 	}
 	if err != nil {
 		return err
@@ -65,10 +66,12 @@ func (c *myConn) whole(ctx context.Context, database string) error {
 // finish takes the mark of a new database away, over a connection of its own: the other one has waited for long. What cannot be
 // finished is dropped.
 func (s *myServer) finish(ctx context.Context, place string) error {
-	conn, err := s.connect(ctx, place)
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, err := s.connect(bounded, place)
 	if err == nil {
 		defer conn.Close()
-		_, err = conn.ExecContext(ctx, "DROP TABLE "+unfinishedTable)
+		_, err = conn.ExecContext(bounded, "DROP TABLE "+unfinishedTable)
 	}
 	if err != nil {
 		return errors.Join(s.explain("restore into the new database "+place, err), s.drop(place))

@@ -22,6 +22,9 @@ type MariaDB struct {
 	Dir      string // holds the socket
 	Port     int
 	Password string
+	daemon   string
+	options  []string
+	cred     *syscall.Credential
 }
 
 // StartMariaDB starts a server and has it stopped when the test ends. As root, the server runs as user nobody. It takes
@@ -46,17 +49,30 @@ func StartMariaDB(t testing.TB, options ...string) *MariaDB {
 		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
 	}
 	m.Port = freePort(t)
-	options = append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + m.Socket(), "--port=" + strconv.Itoa(m.Port),
+	m.daemon, m.cred = daemon, cred
+	m.options = append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + m.Socket(), "--port=" + strconv.Itoa(m.Port),
 		"--bind-address=127.0.0.1", "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",
 		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--skip-log-bin", "--sync-frm=0"}, options...)
-	m.start(t, exec.Command(daemon, options...), dir, cred, syscall.SIGTERM, func() bool {
-		_, err := m.try(context.Background(), "", "SELECT 1", "")
-		return err == nil
-	})
+	m.run(t, "")
 	if _, err := m.try(t.Context(), "", "ALTER USER root@localhost IDENTIFIED BY '"+m.Password+"'", ""); err != nil {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// run starts the server in its folder, and waits until it lets root in.
+func (m *MariaDB) run(t testing.TB, password string) {
+	t.Helper()
+	m.start(t, exec.Command(m.daemon, m.options...), m.Dir, m.cred, syscall.SIGTERM, func() bool {
+		_, err := m.try(context.Background(), "", "SELECT 1", password)
+		return err == nil
+	})
+}
+
+// Start starts the server again after Crash or Stop; it is stopped when this test ends.
+func (m *MariaDB) Start(t testing.TB) {
+	t.Helper()
+	m.run(t, m.Password)
 }
 
 // Socket is the path of the server's socket.

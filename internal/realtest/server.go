@@ -84,6 +84,12 @@ func (s *server) Stop(t testing.TB) {
 	t.Errorf("%s does not stop", s.name)
 }
 
+// Crash kills the server with SIGKILL, and waits until it is gone.
+func (s *server) Crash() {
+	syscall.Kill(s.pid, syscall.SIGKILL)
+	<-s.done
+}
+
 // credential makes dir belong to a user when we are root, as which some servers refuse to run; else nil.
 func credential(t testing.TB, name, dir string) *syscall.Credential {
 	t.Helper()
