@@ -219,10 +219,14 @@ func (c *myConn) follow(ctx context.Context, script *sqlScript, guard *myGuard, 
 
 // drop takes a new database away, also when the run was cancelled. Its error says what is left.
 func (s *myServer) drop(place string) error {
-	if err := s.tidy("DROP DATABASE IF EXISTS " + quoteMyName(place)); err != nil {
-		return fmt.Errorf("the new database %s is left behind on %s, incomplete: drop it (%w)", place, s.place(), err)
+	err := s.tidy("DROP DATABASE IF EXISTS " + quoteMyName(place))
+	switch {
+	case err == nil:
+		return nil
+	case strings.HasPrefix(place, ourPrefix):
+		return fmt.Errorf("database %s is left behind on %s: the next backup or drill of this source drops it (%w)", place, s.place(), err)
 	}
-	return nil
+	return fmt.Errorf("the new database %s is left behind on %s, incomplete: drop it, or restore to this name again (%w)", place, s.place(), err)
 }
 
 // tidy runs a statement over a connection of its own, within a minute.

@@ -123,10 +123,10 @@ func testMySQLSilent(t *testing.T, my *realtest.MariaDB) {
 		t.Run(name, func(t *testing.T) {
 			f := newFrost(t, my.Port)
 			m := mySource(t, fmt.Sprintf("mysql://root:%s@%s/big?ssl_mode=disabled", my.Password, f.Addr()))
-			m.silence = time.Second
+			m.silence = 300 * time.Millisecond
 			start := time.Now()
 			err := run(m, f)
-			if err == nil || !strings.Contains(err.Error(), "has not answered for 1s") || time.Since(start) > time.Minute {
+			if err == nil || !strings.Contains(err.Error(), "has not answered for 300ms") || time.Since(start) > time.Minute {
 				t.Errorf("after %s: %v", time.Since(start), err)
 			}
 			if name != "dump" && !strings.Contains(err.Error(), "left behind") {

@@ -91,6 +91,7 @@ func TestMySQL(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
 	}
+	t.Run("server dies", func(sub *testing.T) { testMySQLServerDies(sub, my, func() { my.Start(t) }) })
 	t.Run("server stops", func(t *testing.T) { testMySQLServerStops(t, my) }) // the last one: it stays stopped
 }
 
