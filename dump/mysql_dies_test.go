@@ -104,23 +104,18 @@ func testMySQLServerDies(t *testing.T, my *realtest.MariaDB, start func()) {
 		}
 		my.SQL(t, "", "DROP DATABASE newborn")
 	})
-	for i := range 12 { // at any moment from the journal to the end
-		seen := make(chan bool)
+	for i := range 8 { // at any moment from the journal to the end
+		var err error
+		over := make(chan struct{})
 		go func() {
-			defer close(seen)
-			for !myJournalThere(t, my) {
-				time.Sleep(time.Millisecond)
-			}
-			time.Sleep(time.Duration(i) * 20 * time.Millisecond)
-			my.Crash()
+			defer close(over)
+			err = m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t))
 		}()
-		over := make(chan error, 1)
-		go func() {
-			over <- m.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t))
-		}()
-		<-seen
+		awaitJournal(t, my, over)
+		time.Sleep(time.Duration(i) * 20 * time.Millisecond)
+		my.Crash()
 		restart()
-		err := <-over
+		<-over
 		if _, failed := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); failed != nil {
 			t.Fatal("the next backup: ", failed)
 		}
@@ -141,9 +136,19 @@ func testMySQLServerDies(t *testing.T, my *realtest.MariaDB, start func()) {
 	}
 }
 
-func myJournalThere(t *testing.T, my *realtest.MariaDB) bool {
-	there, _ := my.TrySQL(t.Context(), "", "SELECT 1 FROM information_schema.tables WHERE table_name = '"+journalTable+"'")
-	return there != ""
+// awaitJournal waits until a restore has written its journal, or is over.
+func awaitJournal(t *testing.T, my *realtest.MariaDB, over <-chan struct{}) {
+	for {
+		there, _ := my.TrySQL(t.Context(), "", "SELECT 1 FROM information_schema.tables WHERE table_name = '"+journalTable+"'")
+		select {
+		case <-over:
+			return
+		default:
+			if there != "" {
+				return
+			}
+		}
+	}
 }
 
 // A server that dies in the middle of a switch and is back soon finds all as it was before.

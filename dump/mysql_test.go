@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,6 +80,11 @@ func myExists(t testing.TB, my *realtest.MariaDB, database string) bool {
 
 func TestMySQL(t *testing.T) {
 	options, root := myCertificate(t)
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		l.Close()
+		options = append(options, "--bind-address=127.0.0.1,::1")
+		t.Setenv("DUMP_TEST_IPV6", "1")
+	}
 	my := realtest.StartMariaDB(t, options...)
 	t.Setenv("DUMP_TEST_ROOT", root)
 	my.SQL(t, "", "CREATE DATABASE `the shop` CHARACTER SET latin1 COLLATE latin1_german2_ci; CREATE DATABASE big")
@@ -87,7 +93,7 @@ func TestMySQL(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "locked": testMySQLLocked,
 		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "hostile statements": testMySQLHostileStatements, "odd": testMySQLOdd, "killed": testMySQLKilledOverwrite, "foreign keys": testMySQLForeignKeys, "runs": testMySQLRuns, "names its database": testMySQLNamesItsDatabase,
-		"large": testMySQLLarge, "altered": testMySQLAltered, "silent": testMySQLSilent, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "absent": testMySQLAbsent, "while written to": testMySQLWhileWrittenTo,
+		"large": testMySQLLarge, "altered": testMySQLAltered, "silent": testMySQLSilent, "forms": testMySQLForms, "kinds": testMySQLKinds, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "absent": testMySQLAbsent, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
 	}
