@@ -130,6 +130,16 @@ func testPostgresExamined(t *testing.T, pg *realtest.Postgres) {
 			t.Error("pg_dump does not mind")
 		}
 	})
+	t.Run("large objects", func(t *testing.T) { // which pg_read_all_data does not reach
+		object := strings.TrimSpace(pg.SQL(t, "examined", "CREATE ROLE reader_of_all LOGIN; GRANT pg_read_all_data TO reader_of_all; ALTER TABLE rows_of_others DISABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(0, 'x')"))
+		p := pgSource(t, socket("reader_of_all", "examined"))
+		pgExamined(t, pg, p, backup.LevelError, "large object "+object, "GRANT SELECT ON LARGE OBJECT")
+		if _, err := p.Dump(t.Context(), backup.Part{}, &countingWriter{}, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "does not reach them") {
+			t.Errorf("error = %v", err)
+		}
+		pg.SQL(t, "examined", "GRANT SELECT ON LARGE OBJECT "+object+" TO reader_of_all")
+		pgExamined(t, pg, p, backup.LevelNote, "may read all tables")
+	})
 	t.Run("no programs", func(t *testing.T) {
 		t.Setenv("PATH", onlyPrograms(t))
 		p := pgSource(t, pg.DSN("examined"))

@@ -30,8 +30,8 @@ type Postgres struct {
 	// DSN says where the database is and who we are there, as libpq takes it: postgres://user:password@host:5432/name,
 	// host=/run/postgresql dbname=…, or service=… of a pg_service.conf. Placeholders are replaced.
 	DSN string `json:"dsn,omitempty"`
-	// AllDatabases dumps every database of the server that takes connections, templates left out. Each is of a moment of
-	// its own.
+	// AllDatabases dumps every database of the server that takes connections, but for template0 and template1. Each is of a
+	// moment of its own.
 	AllDatabases bool `json:"all_databases,omitempty"`
 	// ExcludeDatabases are left out of all: names, or patterns with * and ?.
 	ExcludeDatabases []string `json:"exclude_databases,omitempty"`

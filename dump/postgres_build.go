@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (db *pgDatabase) beginFrom(ctx context.Context, connect func(context.Contex
 	}
 	b := &building{db: db, conn: conn, maintenance: maintenance, name: name}
 	if b.server, err = parsePgVersion(conn.ParameterStatus("server_version")); err == nil {
-		err = b.hold(ctx)
+		err = errors.Join(db.primary(ctx, conn), b.hold(ctx))
 	}
 	if err != nil {
 		b.close()
@@ -76,7 +77,7 @@ func (b *building) hold(ctx context.Context) error {
 // of the server: to take such a lock is no question to those who hold it from another one.
 func (b *building) sweep(ctx context.Context, t *backup.Task) {
 	left, err := pgColumn(ctx, b.conn, `SELECT datname FROM pg_catalog.pg_database d WHERE datname ~ '^`+buildPrefix+`[0-9a-f]{16}$'
-		AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+		AND NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
 		AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE locktype = 'advisory' AND objsubid = 1
 			AND objid::bigint = hashtext(datname)::bigint & 4294967295)
 		AND (pg_has_role(datdba, 'MEMBER') OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))`)
@@ -124,7 +125,11 @@ func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *bac
 		return err
 	}
 	defer password.Close()
-	program := b.db.program(run[0], password, append(run[1:], "--dbname="+b.db.conninfo(b.name))...)
+	filler, err := b.filling(ctx)
+	if err != nil {
+		return err
+	}
+	program := b.db.program(run[0], password, append(run[1:], "--dbname="+filler.conninfo(b.name))...)
 	// Whether each of its many statements is on disk matters to nobody before the database has its name.
 	if err := b.set(ctx, "SET synchronous_commit = off"); err != nil {
 		return err
@@ -136,6 +141,21 @@ func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *bac
 		return err
 	}
 	return b.open(ctx)
+}
+
+// filling is how a program connects that fills the building: without what the server or our role have set against sessions that
+// are idle or write. Options are added where they are needed only, since some poolers refuse them.
+func (b *building) filling(ctx context.Context) (*pgDatabase, error) {
+	options, err := pgValue(ctx, b.conn, `SELECT string_agg(format('-c %s=%s', name, wanted), ' ') FROM pg_catalog.pg_settings JOIN
+		(VALUES ('default_transaction_read_only', 'off'), ('idle_session_timeout', '0')) AS own (setting_name, wanted) ON name = setting_name
+		WHERE reset_val <> wanted`)
+	if err != nil || options == "" {
+		return b.db, err
+	}
+	db := *b.db
+	db.words = maps.Clone(db.words)
+	db.words["options"] = strings.TrimSpace(db.words["options"] + " " + options)
+	return &db, nil
 }
 
 // open lets others than superusers in.
@@ -211,6 +231,7 @@ func (b *building) live(ctx context.Context) (l liveOne, err error) {
 			CASE to_jsonb(d)->>'datlocprovider'
 			WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale'))
 			WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', to_jsonb(d)->>'datlocale')
+			WHEN 'c' THEN ' LOCALE_PROVIDER libc'
 			ELSE '' END,
 		CASE spcname WHEN 'pg_default' THEN '' ELSE ' TABLESPACE ' || quote_ident(spcname) END,
 		CASE WHEN pg_has_role(datdba, 'MEMBER') THEN ' OWNER ' || quote_ident(pg_get_userbyid(datdba)) ELSE '' END

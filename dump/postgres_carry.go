@@ -48,14 +48,15 @@ func (b *building) carrySettings(ctx context.Context, t *backup.Task) error {
 		return err
 	}
 	for _, s := range settings {
-		alter, name, value := string(s[0]), string(s[1]), s[2]
+		alter, name, value := string(s[0]), string(s[1]), quoteString(string(s[2]))
 		err := fmt.Errorf("a setting without a name")
 		if settingName.MatchString(name) {
-			// The server writes the value down as it has it: lists, quotes and units are none of our business.
-			_, err = b.rows(ctx, "SELECT set_config($1, $2, false)", name, string(value))
-		}
-		if err == nil {
-			err = b.conn.Exec(ctx, alter+" SET "+name+" FROM CURRENT; RESET "+name).Close()
+			// The server writes the value down as it has it: lists, quotes and units are none of our business. Sent at once both are
+			// one transaction, and our own connection has the setting, which may forbid it to write, no longer than that.
+			err = b.conn.Exec(ctx, "SELECT set_config("+quoteString(name)+", "+value+", true); "+alter+" SET "+name+" FROM CURRENT").Close()
+			if err != nil && ctx.Err() == nil { // such as a role, or what a session can only begin with
+				err = b.conn.Exec(ctx, alter+" SET "+name+" TO "+value).Close()
+			}
 		}
 		if err != nil {
 			t.Log.Warn(fmt.Sprintf("setting %s of database %s is not carried over: set it anew (%s SET …)", name, b.db.name, alter), "error", err)

@@ -130,9 +130,16 @@ func (db *pgDatabase) passwordFile() (*os.File, error) {
 	return secretFile(line)
 }
 
-// connect opens a connection to a database of the server. Whoever owns the database could have our queries call functions
-// and operators of his own, with our rights, by its search_path: so there is none. And a backslash in quotes is one, as what we read
-// of dumps takes for granted.
+// ownSession are settings of our own connections. Whoever owns the database could have our queries call functions and operators
+// of his own, with our rights, by its search_path: so there is none. A backslash in quotes is one, as what we read of dumps takes
+// for granted. And what is set for a role against forgotten sessions and careless statements is not meant for us: a restore that
+// takes hours has a connection that is idle meanwhile, and the rows of a large table take their time to be counted.
+const ownSession = `SELECT pg_catalog.set_config('search_path', '', false), pg_catalog.set_config('standard_conforming_strings', 'on', false),
+		pg_catalog.set_config('default_transaction_read_only', 'off', false);
+	SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+		'idle_session_timeout', 'idle_in_transaction_session_timeout')`
+
+// connect opens a connection to a database of the server, with settings of our own.
 func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn, error) {
 	limit, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -140,7 +147,7 @@ func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn,
 	conf.Database = name
 	conn, err := pgconn.ConnectConfig(limit, conf)
 	if err == nil {
-		if err = conn.Exec(limit, "SELECT pg_catalog.set_config('search_path', '', false), pg_catalog.set_config('standard_conforming_strings', 'on', false)").Close(); err != nil {
+		if err = conn.Exec(limit, ownSession).Close(); err != nil {
 			closePg(conn)
 		}
 	}
@@ -153,19 +160,38 @@ func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn,
 	return conn, nil
 }
 
-// look asks for the server's version and for the tables of extensions, which also shows that the database can be reached.
-func (db *pgDatabase) look(ctx context.Context) (server pgVersion, extensions []string, err error) {
+// pgLook is what is asked of a server before a dump.
+type pgLook struct {
+	server     pgVersion
+	extensions []string // keys of their tables
+	notes      []string // about what cannot be in the dump
+}
+
+// look asks for these, which also shows that the database can be reached, and sweeps the server: not everybody restores again.
+func (db *pgDatabase) look(ctx context.Context, t *backup.Task) (l pgLook, err error) {
 	conn, err := db.connect(ctx, db.name)
 	if err != nil {
-		return pgVersion{}, nil, err
+		return l, err
 	}
 	defer closePg(conn)
-	server, err = parsePgVersion(conn.ParameterStatus("server_version"))
+	l.server, err = parsePgVersion(conn.ParameterStatus("server_version"))
 	if err == nil {
-		extensions, err = extensionTables(ctx, conn)
+		l.extensions, err = extensionTables(ctx, conn)
 	}
-	return server, extensions, err
+	if err != nil {
+		return l, err
+	}
+	without, err := pgColumn(ctx, conn, unloggedTables)
+	if len(without) > 0 {
+		l.notes = []string{"the server is a standby, which has no rows of unlogged tables, so they are not in the dump: " + summed(without)}
+	}
+	(&building{db: db, conn: conn, maintenance: db.name}).sweep(ctx, t)
+	return l, err
 }
+
+// unloggedTables are those of which a standby has no rows: pg_dump leaves them out there without a word.
+const unloggedTables = `SELECT format('%I.%I', nspname, relname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
+	WHERE relkind = 'r' AND relpersistence = 'u' AND pg_is_in_recovery() ORDER BY 1`
 
 // closePg says good-bye to the server, which must not take long.
 func closePg(conn *pgconn.PgConn) {
@@ -217,6 +243,7 @@ const wayOfOwners = "restore as a superuser, or dump in format custom, of which 
 
 // hints are ways out of what PostgreSQL's programs say.
 var hints = []struct{ words, way string }{
+	{"permission denied for large object", "dump as the owner or a superuser, or GRANT SELECT ON LARGE OBJECT …: pg_read_all_data does not reach them"},
 	{"permission denied for", "let the user read everything: GRANT pg_read_all_data TO the user, or dump as the owner"},
 	{"permission denied to create database", "let the user create databases: ALTER ROLE … CREATEDB"},
 	{"must be member of role", wayOfOwners},
@@ -224,6 +251,7 @@ var hints = []struct{ words, way string }{
 	{`role "`, "create the roles first: the part with the globals brings them back, or pg_dumpall --globals-only on the old server shows them"},
 	{"unsupported version", "the dump was made by a newer pg_dump: install a postgresql-client as new"},
 	{"row-level security policy", "let the user see all rows: ALTER ROLE … BYPASSRLS, or dump as the owner"},
+	{`parameter "default_tablespace"`, "create the tablespaces first: the part with the globals brings them back"},
 	{`" is not available`, "install the extension's package on the server's machine"},
 	{"conflict with recovery", "dump the primary server, or set hot_standby_feedback or a longer max_standby_streaming_delay on the standby"},
 	{"No space left on device", "make room on the server's disk"},

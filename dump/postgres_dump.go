@@ -23,19 +23,20 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 	if ours(db.name) {
 		return backup.Facts{}, fmt.Errorf("%w: database %s is one that a restore or a drill made for a while", backup.ErrInvalid, db.name)
 	}
-	server, others, err := db.look(ctx)
+	look, err := db.look(ctx, t)
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	tools, password, err := p.means(ctx, db, server)
+	tools, password, err := p.means(ctx, db, look.server)
 	if err != nil {
 		return backup.Facts{}, err
 	}
 	defer password.Close()
 	facts := backup.Facts{
-		Engine: "PostgreSQL " + server.text,
+		Engine: "PostgreSQL " + look.server.text,
 		Tool:   "pg_dump " + tools.version.text,
 		Source: fmt.Sprintf("database %s on %s", db.name, db.place),
+		Notes:  look.notes,
 	}
 	watch := newScriptWatch(scriptMarks[0].end)
 	if p.Format == formatPlain {
@@ -50,7 +51,7 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 	if err != nil {
 		return backup.Facts{}, db.explain("dump", err)
 	}
-	for _, table := range others {
+	for _, table := range look.extensions {
 		delete(watch.rows, table)
 	}
 	facts.Rows = watch.rows

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,7 +25,7 @@ func (p *Postgres) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnos
 			return failing(err)
 		}
 	}
-	list := p.examineHalfDropped(ctx, db)
+	list := p.examineLeftOut(ctx, db)
 	for i, name := range databases {
 		of := *db
 		of.name = name
@@ -42,8 +43,8 @@ func (p *Postgres) Examine(ctx context.Context, _ *backup.Task) []backup.Diagnos
 	return list
 }
 
-// examineHalfDropped names databases that no dump of all can have in it.
-func (p *Postgres) examineHalfDropped(ctx context.Context, db *pgDatabase) []backup.Diagnosis {
+// examineLeftOut names databases that no dump of all can have in it.
+func (p *Postgres) examineLeftOut(ctx context.Context, db *pgDatabase) (list []backup.Diagnosis) {
 	if !p.AllDatabases {
 		return nil
 	}
@@ -52,12 +53,18 @@ func (p *Postgres) examineHalfDropped(ctx context.Context, db *pgDatabase) []bac
 		return nil // which is told of each database
 	}
 	defer closePg(conn)
-	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE "+halfDropped+" ORDER BY 1")
-	if err != nil || len(names) == 0 {
-		return nil
+	for _, c := range []struct{ which, text string }{
+		{halfDropped, "since their removal was interrupted and nobody can connect to them: %s; DROP DATABASE ends it"},
+		{"NOT datallowconn AND NOT " + serversOwn + " AND NOT " + halfDropped, "since they take no connections: %s; " +
+			"ALTER DATABASE … ALLOW_CONNECTIONS true, or exclude_databases if that is meant"},
+	} {
+		names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE "+c.which+" ORDER BY 1")
+		names = slices.DeleteFunc(names, func(name string) bool { return ours(name) || p.excluded(name) })
+		if err == nil && len(names) > 0 {
+			list = append(list, diagnosis(backup.LevelWarning, "not dumped, "+c.text, summed(names)))
+		}
 	}
-	return []backup.Diagnosis{diagnosis(backup.LevelWarning, "not dumped, since their removal was interrupted and nobody can connect to them: %s; "+
-		"DROP DATABASE ends it", summed(names))}
+	return list
 }
 
 // examineServer looks at what is the same for all databases.
@@ -104,7 +111,8 @@ func (db *pgDatabase) examineTables(ctx context.Context, conn *pgconn.PgConn) []
 		return []backup.Diagnosis{diagnosis(backup.LevelError, "database %s on %s: %v", db.name, db.place, err)}
 	case len(closed) > 0:
 		return []backup.Diagnosis{diagnosis(backup.LevelError, "user %s may not read all of database %s, and pg_dump would fail: %s; let the user read "+
-			"everything: GRANT pg_read_all_data TO the user, or dump as the owner; with row level security also ALTER ROLE … BYPASSRLS",
+			"everything: GRANT pg_read_all_data TO the user, or dump as the owner; with row level security also ALTER ROLE … BYPASSRLS, and for "+
+			"large objects GRANT SELECT ON LARGE OBJECT …",
 			db.conf.User, db.name, summed(closed))}
 	}
 	return []backup.Diagnosis{diagnosis(backup.LevelOK, "user %s may read all tables of database %s", db.conf.User, db.name)}
@@ -113,6 +121,9 @@ func (db *pgDatabase) examineTables(ctx context.Context, conn *pgconn.PgConn) []
 // examineScratch says what keeps a dump from being tried out, or restored to a new database, as far as that can be known:
 // the size of what is dumped stands for that of the dump.
 func (db *pgDatabase) examineScratch(ctx context.Context, conn *pgconn.PgConn) []backup.Diagnosis {
+	if err := db.primary(ctx, conn); err != nil {
+		return []backup.Diagnosis{diagnosis(backup.LevelNote, "%v", err)}
+	}
 	allowed, err := pgValue(ctx, conn, "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = current_user AND (rolsuper OR rolcreatedb)")
 	if err != nil {
 		return failing(fmt.Errorf("database %s on %s: %w", db.name, db.place, err))
@@ -130,8 +141,8 @@ func (db *pgDatabase) examineScratch(ctx context.Context, conn *pgconn.PgConn) [
 	return nil
 }
 
-// unreadable finds what pg_dump would read and our user may not: tables and sequences without the right, and tables of
-// which row level security hides rows. What belongs to extensions is not dumped.
+// unreadable finds what pg_dump would read and our user may not: tables, sequences and large objects without the right, and tables
+// of which row level security hides rows. What belongs to extensions is not dumped.
 const unreadable = `
 select format('%I.%I', n.nspname, c.relname)
 from pg_catalog.pg_class c
@@ -143,6 +154,10 @@ where c.relkind in ('r', 'p', 'S')
   and (not has_schema_privilege(n.oid, 'usage')
     or case when c.relkind = 'S' then not has_sequence_privilege(c.oid, 'select')
        else not has_table_privilege(c.oid, 'select') or row_security_active(c.oid) end)
+union all
+select 'large object ' || oid from pg_catalog.pg_largeobject_metadata
+where not pg_has_role(lomowner, 'usage') and current_setting('lo_compat_privileges') = 'off' and not exists (
+  select from aclexplode(lomacl) a where a.privilege_type = 'SELECT' and (a.grantee = 0 or pg_has_role(a.grantee, 'usage')))
 order by 1 limit 1000`
 
 func unreadableTables(ctx context.Context, conn *pgconn.PgConn) (names []string, err error) {

@@ -63,10 +63,13 @@ func (p *Postgres) Ready(ctx context.Context, s backup.Stored, o backup.Over, t 
 	if err != nil {
 		return err
 	}
-	if err := db.mayReplace(ctx, conn); err != nil {
+	if err := errors.Join(db.primary(ctx, conn), db.mayReplace(ctx, conn)); err != nil {
 		return err
 	}
 	if err := db.space(ctx, conn, s.Size); err != nil {
+		return err
+	}
+	if err := db.unprepared(ctx, conn); err != nil {
 		return err
 	}
 	if !o.Force {
@@ -167,6 +170,33 @@ func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
 	if who != "" {
 		return fmt.Errorf("%w: database %s on %s is in use by %s: stop these first, or force the restore: they are disconnected then, "+
 			"and what they write until then is lost", backup.ErrConflict, db.name, db.place, who)
+	}
+	return nil
+}
+
+// primary makes sure that databases can be made: a standby has those of its primary server, and no others.
+func (db *pgDatabase) primary(ctx context.Context, conn *pgconn.PgConn) error {
+	standby, err := pgValue(ctx, conn, "SELECT pg_is_in_recovery() OR NULL")
+	if err != nil {
+		return db.explain("looking whether the server is a standby of", err)
+	}
+	if standby != "" {
+		return fmt.Errorf("%w: PostgreSQL at %s is a standby, on which no database can be made: restores and drills need a dsn of the primary server",
+			backup.ErrInvalid, db.place)
+	}
+	return nil
+}
+
+// unprepared makes sure that no transaction waits in the live one for the second phase of its commit: it keeps the database from
+// getting another name, has no session that could be ended, and is somebody's promise.
+func (db *pgDatabase) unprepared(ctx context.Context, conn *pgconn.PgConn) error {
+	names, err := pgValue(ctx, conn, `SELECT string_agg(quote_literal(gid), ', ' ORDER BY gid) FROM pg_catalog.pg_prepared_xacts WHERE database = $1`, db.name)
+	if err != nil {
+		return db.explain("looking for prepared transactions", err)
+	}
+	if names != "" {
+		return fmt.Errorf("%w: database %s on %s has prepared transactions, %s: end them there first, with COMMIT PREPARED or ROLLBACK PREPARED",
+			backup.ErrConflict, db.name, db.place, names)
 	}
 	return nil
 }

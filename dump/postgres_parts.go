@@ -127,6 +127,9 @@ func unescapeName(text string) string {
 // halfDropped are databases whose removal was interrupted: nobody can connect to one, it can only be dropped again.
 const halfDropped = "datconnlimit = -2"
 
+// serversOwn are the templates that come with a server; others are somebody's work.
+const serversOwn = "datname IN ('template0', 'template1')"
+
 // databases lists those of the server that can be dumped and are not excluded.
 func (p *Postgres) databases(ctx context.Context) ([]string, error) {
 	db, err := newPgDatabase(p.dsn)
@@ -138,7 +141,7 @@ func (p *Postgres) databases(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer closePg(conn)
-	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate AND NOT "+halfDropped+" ORDER BY 1")
+	names, err := pgColumn(ctx, conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT "+serversOwn+" AND NOT "+halfDropped+" ORDER BY 1")
 	if err != nil {
 		return nil, fmt.Errorf("listing the databases on %s: %w", db.place, err)
 	}

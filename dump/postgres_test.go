@@ -92,7 +92,7 @@ func pgSource(t testing.TB, dsn string) *Postgres {
 }
 
 func TestPostgres(t *testing.T) {
-	pg := realtest.StartPostgres(t, "wal_level=logical", "wal_retrieve_retry_interval=200ms", "max_locks_per_transaction=10")
+	pg := realtest.StartPostgres(t, "wal_level=logical", "wal_retrieve_retry_interval=200ms", "max_locks_per_transaction=10", "max_prepared_transactions=2")
 	pg.SQL(t, "postgres", `CREATE ROLE shopkeeper LOGIN PASSWORD 'canary-:\''';
 		CREATE DATABASE "the shop" OWNER shopkeeper TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`)
 	pg.SQL(t, "the shop", shopSchema)
@@ -122,6 +122,13 @@ func TestPostgres(t *testing.T) {
 	t.Run("alone", func(t *testing.T) { testPostgresAlone(t, pg) })
 	t.Run("properties", func(t *testing.T) { testPostgresProperties(t, pg) })
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
+	t.Run("limits", func(t *testing.T) { testPostgresLimits(t, pg) })
+	t.Run("prepared", func(t *testing.T) { testPostgresPrepared(t, pg) })
+	t.Run("left out", func(t *testing.T) { testPostgresLeftOut(t, pg) })
+	t.Run("swept", func(t *testing.T) { testPostgresSwept(t, pg) })
+	if realtest.Soak() { // to copy a server takes its time
+		t.Run("standby", func(t *testing.T) { testPostgresStandby(t, pg) })
+	}
 	t.Run("encodings", func(t *testing.T) { testPostgresEncodings(t, pg) })
 	t.Run("subscriptions", func(t *testing.T) { testPostgresSubscriptions(t, pg) })
 	t.Run("many objects", func(t *testing.T) { testPostgresManyObjects(t, pg) })

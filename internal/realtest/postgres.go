@@ -3,6 +3,7 @@ package realtest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/url"
@@ -30,7 +31,7 @@ type Postgres struct {
 // takes about two seconds: share one among subtests. Settings are those of postgresql.conf: "wal_level=logical".
 func StartPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
-	p := &Postgres{Bin: postgresBin(t), Password: "not-a-secret"}
+	p := &Postgres{Bin: postgresBin(t), Password: "not-a-secret-" + rand.Text()} // no other server's, so that it can be searched for
 	// Not t.TempDir: user postgres could not enter it, and a socket's path must be short.
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
