@@ -327,7 +327,9 @@ func (b *building) disconnect(ctx context.Context, name string, t *backup.Task) 
 		defer close(done)
 		conn, err := b.db.connect(ctx, b.maintenance)
 		if err != nil {
-			t.Log.Warn("cannot disconnect those who use the database", "error", err)
+			if ctx.Err() == nil { // else nobody is in the way any more
+				t.Log.Warn("cannot disconnect those who use the database", "error", err)
+			}
 			return
 		}
 		defer closePg(conn)

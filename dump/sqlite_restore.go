@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/fsnode"
 )
 
 // Restore writes the dump into a new file. It is written beside it, made durable, checked by SQLite, and only then gets
@@ -68,7 +69,8 @@ func (s *SQLite) beside(ctx context.Context, place string, r io.Reader, t *backu
 	return temp, nil
 }
 
-// inherit gives the new file the mode and, when we are root, the owner of the database that the source dumps.
+// inherit gives the new file the mode, the access list and, when we are root, the owner of the database that the source dumps. The
+// mode comes last: without the list it would let the whole group do what one user may.
 func (s *SQLite) inherit(temp *os.File) error {
 	info, err := os.Stat(s.path)
 	if err != nil {
@@ -78,6 +80,9 @@ func (s *SQLite) inherit(temp *os.File) error {
 		if err := temp.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 			return err
 		}
+	}
+	if err := fsnode.CopyAttributes(temp, s.path); err != nil {
+		return err
 	}
 	return temp.Chmod(info.Mode().Perm())
 }
