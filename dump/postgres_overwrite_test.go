@@ -111,8 +111,12 @@ func testPostgresOverwriteInUse(t *testing.T, x *pgLive) {
 		}
 	}
 	samePgState(t, x.state(t), x.is)
-	if err := x.over(t.Context(), t, bytes.NewReader(x.dump), backup.Over{Force: true}); err != nil {
+	task := dumptest.Task(t)
+	if err := x.Overwrite(t.Context(), x.stored, bytes.NewReader(x.dump), backup.Over{Force: true}, task); err != nil {
 		t.Fatal(err)
+	}
+	if log := dumptest.Log(task); !strings.Contains(log, "sessions of the live database were ended") {
+		t.Errorf("nobody is told whose writes are lost: %s", log)
 	}
 	samePgState(t, x.state(t), x.was)
 	if err := conn.Exec(t.Context(), "SELECT 1").Close(); err == nil {

@@ -3,6 +3,7 @@ package dump
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
 	"testing"
 
@@ -32,7 +33,9 @@ func TestSQLiteOverwriteAttributes(t *testing.T) {
 	const list = "system.posix_acl_access"
 	want := map[string][]byte{list: accessListFor(12345), "user.note": []byte("of the shop")}
 	for name, value := range want {
-		if err := unix.Setxattr(x.path, name, value, 0); err != nil {
+		if err := unix.Setxattr(x.path, name, value, 0); errors.Is(err, unix.ENOTSUP) { // by the file system of temporary files
+			delete(want, name)
+		} else if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
@@ -49,7 +52,7 @@ func TestSQLiteOverwriteAttributes(t *testing.T) {
 			t.Errorf("%s: %x, %v, want %x", name, got[:max(n, 0)], err, value)
 		}
 	}
-	if after, err := os.Stat(x.path); err != nil || after.Mode() != before.Mode() || after.Mode().Perm() != 0o660 {
+	if after, err := os.Stat(x.path); err != nil || after.Mode() != before.Mode() || want[list] != nil && after.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, want %v", after.Mode(), before.Mode())
 	}
 	x.requireLive(t, x.was)
