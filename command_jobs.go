@@ -97,6 +97,8 @@ func standing(j backup.JobStatus) string {
 		return "off"
 	case j.Standing == backup.StandingDamaged:
 		return "DAMAGED"
+	case j.Standing == backup.StandingFound:
+		return "not backed up here; found is a snapshot of " + timeIn(j.Zone, j.Found.Time)
 	case j.Standing == backup.StandingUnproven:
 		return "drill FAILED " + timeIn(j.Zone, j.Drill.Failed.Ended)
 	case j.Overdue():

@@ -255,16 +255,11 @@ func (s *session) newest(ctx context.Context, job string) (string, error) {
 	if job == "" {
 		return "", nil
 	}
-	list, err := s.Snapshots(ctx, backup.SnapshotQuery{Repository: s.repository, Job: job})
-	if err != nil {
+	list, err := s.Snapshots(ctx, backup.SnapshotQuery{Repository: s.repository, Job: job, Safety: backup.SafetyNot, Limit: 1})
+	if err != nil || len(list.Snapshots) == 0 {
 		return "", err
 	}
-	for _, x := range list.Snapshots {
-		if !slices.Contains(x.Tags, "safety") {
-			return x.ID, nil
-		}
-	}
-	return "", nil
+	return list.Snapshots[0].ID, nil
 }
 
 // retag starts a run for each of the snapshots that are named, and waits for it; it ends at the first that fails.

@@ -16,13 +16,18 @@ import (
 func listCommand() *cobra.Command {
 	var limit int
 	var job string
+	var safety bool
 	cmd := &cobra.Command{
 		Use:   "list [job]",
 		Short: "Lists snapshots, newest first",
-		Long:  "Lists snapshots, newest first; those of a job in its own repository.\n\n" + eachHelp,
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Lists snapshots, newest first; those of a job in its own repository. What was saved right before restores, of what they replaced, " +
+			"is listed with --safety.\n\n" + eachHelp,
+		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(ctx context.Context, s *session, args []string) error {
-			q := backup.SnapshotQuery{Job: job, Limit: limit}
+			q := backup.SnapshotQuery{Job: job, Limit: limit, Safety: backup.SafetyNot}
+			if safety {
+				q.Safety = backup.SafetyOnly
+			}
 			if len(args) > 0 {
 				if job != "" && job != args[0] {
 					return fmt.Errorf("snapshots of %s or of %s? Name one job", args[0], job)
@@ -46,6 +51,7 @@ func listCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&job, "job", "j", "", "Job whose snapshots are listed (default: all)")
+	cmd.Flags().BoolVar(&safety, "safety", false, "List the safety snapshots, made before restores, instead of the backups")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "At most so many snapshots of a repository (default: all)")
 	return cmd
 }
@@ -72,6 +78,9 @@ func (s *session) printSnapshots(ctx context.Context, list backup.SnapshotList) 
 	}
 	if more := list.Total - len(list.Snapshots); more > 0 {
 		s.note("and %d more", more)
+	}
+	if list.Safety > 0 {
+		s.note("and what restores replaced, in safety snapshots: %d; --safety lists them", list.Safety)
 	}
 	if list.Damaged != "" {
 		s.note("warning: %s", printable(list.Damaged))

@@ -14,6 +14,7 @@ func (s *Service) follow(run Run) {
 		s.forgetAfter(c, run)
 	}
 	s.pruneAfter(c, run.Repository)
+	s.payOwed(c, s.ownJournal()) // of a command that was killed meanwhile
 }
 
 // forgetAfter applies the retention of the job that was backed up.
@@ -62,4 +63,10 @@ func pruneOwed(runs []Run, repository string) bool {
 		}
 	}
 	return false
+}
+
+func (s *Service) ownJournal() *journal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journal
 }

@@ -11,14 +11,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
 
-// hookKillRoot is set for the process that TestHookKill kills.
-const hookKillRoot = "BACKUP_TEST_HOOK_KILL_ROOT"
+// hookKillRoot is set for the process that is killed, hookKillCommand too when that is a command beside the server.
+const (
+	hookKillRoot    = "BACKUP_TEST_HOOK_KILL_ROOT"
+	hookKillCommand = "BACKUP_TEST_HOOK_KILL_COMMAND"
+)
 
 func init() {
 	if root := os.Getenv(hookKillRoot); root != "" {
@@ -27,8 +31,9 @@ func init() {
 			fmt.Println("dumping")
 			select {}
 		})
-		s := backup.New()
-		_, err := s.Attach(hookKillConfig(root, source, new(notes)))
+		s, config := backup.New(), hookKillConfig(root, source, new(notes))
+		config.Automatic = os.Getenv(hookKillCommand) == ""
+		_, err := s.Attach(config)
 		if err == nil {
 			_, err = s.Backup(context.Background(), "tester", "shop")
 		}
@@ -47,13 +52,11 @@ func hookKillConfig(root string, source backup.Source, n *notes, after ...backup
 	return c
 }
 
-// TestHookKill kills a process in the middle of a dump. What comes after the dump is run at the next start, once: not by a Service
-// that does nothing by itself, or knows the job only later, and before the next backup of the job. When it fails, people are told.
-func TestHookKill(t *testing.T) {
-	root := t.TempDir()
-	backuptest.InitCheaply(t, storage.NewLocal(filepath.Join(root, "repository")))
+// hookKill has another process begin a dump, and kills it there.
+func hookKill(t *testing.T, root string, environ ...string) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), hookKillRoot+"="+root)
+	cmd.Env = append(append(os.Environ(), hookKillRoot+"="+root), environ...)
 	out := must(cmd.StdoutPipe())(t)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -63,6 +66,43 @@ func TestHookKill(t *testing.T) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
+}
+
+// TestHookKillBeside kills a command beside a server that goes on: what the command owed is paid behind the server's next run.
+func TestHookKillBeside(t *testing.T) {
+	root := t.TempDir()
+	backuptest.InitCheaply(t, storage.NewLocal(filepath.Join(root, "repository")))
+	var n notes
+	server := backup.New()
+	must(server.Attach(hookKillConfig(root, backuptest.NewSource("data"), &n)))(t)
+	defer backuptest.Close(t, server)
+	hookKill(t, root, hookKillCommand+"=yes")
+	if got := n.take(); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	backuptest.Wait(t, server, must(server.Check(t.Context(), "tester", backup.CheckRequest{}))(t).ID)
+	var owed []backup.Run
+	for deadline := time.Now().Add(time.Minute); len(owed) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("what the command owed is not paid")
+		}
+		owed = must(server.Runs(t.Context(), backup.RunFilter{Kind: backup.KindAfter}))(t)
+		time.Sleep(time.Millisecond)
+	}
+	if run := backuptest.Wait(t, server, owed[0].ID); len(owed) != 1 || run.State != backup.StateOK {
+		t.Errorf("%+v", owed)
+	}
+	if got := n.take(); !slices.Equal(got, []string{"resume interrupted"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestHookKill kills a process in the middle of a dump. What comes after the dump is run at the next start, once: not by a Service
+// that does nothing by itself, or knows the job only later, and before the next backup of the job. When it fails, people are told.
+func TestHookKill(t *testing.T) {
+	root := t.TempDir()
+	backuptest.InitCheaply(t, storage.NewLocal(filepath.Join(root, "repository")))
+	hookKill(t, root)
 
 	var n notes
 	byHand := hookKillConfig(root, backuptest.NewSource("data"), &n)

@@ -23,6 +23,7 @@ type JobStatus struct {
 	Running    *Run           `json:"running,omitempty"`
 	LastRun    *Run           `json:"last_run,omitempty"` // the last backup that ended
 	LastGood   time.Time      `json:"last_good,omitzero"` // when the last ok backup ended
+	Found      *Found         `json:"found,omitempty"`    // while LastGood is zero: what lies in the repository all the same
 	Bad        int            `json:"bad_runs,omitempty"` // how many since then failed, were suspect, or interrupted
 	// Snapshots is how many there are of it, of this host, as the last run that looked left them; nil when none has looked.
 	Snapshots *int `json:"snapshots,omitempty"`
@@ -101,6 +102,9 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 		n := seen.Jobs[j.Name]
 		status.Snapshots = &n
 	}
+	if status.LastGood.IsZero() {
+		status.Found = s.foundOf(j.Name)
+	}
 	s.planJob(c, j, runs, good, &status)
 	status.Drill = s.drilling(c, j, runs)
 	if err := s.history.unread(); err != nil {
@@ -114,17 +118,19 @@ func (s *Service) jobStatus(c *setup, j Job, runs []Run) JobStatus {
 // Backup starts a backup of a job and returns at once. by says who asked. ErrNotFound; ErrConflict (with the running
 // run) when this job is being backed up already.
 func (s *Service) Backup(ctx context.Context, by, job string) (Run, error) {
-	return s.backup(by, job, time.Time{})
+	return s.backup(by, Run{Job: job, Again: s.automatic() != nil})
 }
 
-// backup starts a backup for a slot of its schedule, if it is for one.
-func (s *Service) backup(by, job string, slot time.Time) (Run, error) {
+// backup starts the backup that run describes.
+func (s *Service) backup(by string, run Run) (Run, error) {
+	job := run.Job
 	c, v, j, err := s.jobVault(job)
 	if err != nil {
 		return Run{}, err
 	}
+	run.Kind, run.Repository = KindBackup, v.name
 	clash := func(r Run) bool { return (r.Kind == KindBackup || r.Kind == KindAfter) && r.Job == job }
-	run, err := s.start(c, by, Run{Kind: KindBackup, Job: job, Repository: v.name, Scheduled: slot}, clash, func(ctx context.Context, r *runner) error {
+	run, err = s.start(c, by, run, clash, func(ctx context.Context, r *runner) error {
 		return (&backupRun{runner: r, vault: v, job: j}).do(ctx)
 	})
 	if err == nil {

@@ -100,7 +100,7 @@ func (c *setup) watched() (plans []plan) {
 
 func (c *setup) backupPlan(j Job) plan {
 	return plan{KindBackup, j.Name, j.Schedule, j.Zone, j.Jitter, c.Host, func(s *Service, slot time.Time) (Run, error) {
-		return s.backup(bySchedule, j.Name, slot)
+		return s.backup(bySchedule, Run{Job: j.Name, Scheduled: slot})
 	}}
 }
 

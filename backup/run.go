@@ -20,6 +20,7 @@ type Run struct {
 	Started    time.Time         `json:"started,omitzero"`
 	Ended      time.Time         `json:"ended,omitzero"`
 	Scheduled  time.Time         `json:"scheduled,omitzero"` // the time of the schedule that it was started for
+	Again      bool              `json:"again,omitempty"`    // of a backup: a person asked a server for it; should it be interrupted, it is made again
 	Follows    bool              `json:"follows,omitempty"`  // of a forget: started by itself, after a good backup; of a prune: after such a forget
 	Step       string            `json:"step,omitempty"`     // what it is doing: "dumping db.dump", "waiting for …"
 	Error      string            `json:"error,omitempty"`    // why it is not ok; nothing in it that a program said

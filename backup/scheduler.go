@@ -128,6 +128,7 @@ func (x *scheduler) pass() (wake time.Time) {
 			wake = at
 		}
 	}
+	wake = x.backUpAgain(c, now, wake)
 	return sooner(wake, x.watch(now))
 }
 

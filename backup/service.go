@@ -22,7 +22,8 @@ type Service struct {
 	vaults  map[string]*vault
 	gates   map[string]*gate // by location, never removed: one writer per repository, whatever the configuration
 	active  map[string]*runner
-	journal *journal // since the first Attach
+	found   map[string]Found // by job, see seekFound
+	journal *journal         // since the first Attach
 	closed  bool
 	runs    sync.WaitGroup // and the scheduler
 
@@ -80,6 +81,7 @@ func New() *Service {
 		counting: make(turns, 1),
 		listing:  make(turns, maxListing),
 		active:   map[string]*runner{},
+		found:    map[string]Found{},
 		now:      time.Now,
 		newTimer: time.NewTimer,
 		lockWait: time.Minute,
@@ -148,6 +150,9 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 	if !s.closed {
 		for _, run := range died {
 			s.ended(next, run)
+		}
+		if next.Automatic {
+			s.runs.Go(func() { s.seekFound(next) })
 		}
 	}
 	s.mu.Unlock()

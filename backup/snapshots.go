@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +25,23 @@ const (
 type SnapshotQuery struct {
 	Repository string // default "default", or the only one
 	Job        string // all jobs, and what others wrote, when empty
+	Safety     Safeties
 	Offset     int
 	Limit      int // 0 = all
 }
+
+// Safeties says what of the safety snapshots, which were made of what restores replaced, is selected.
+type Safeties string
+
+// The safety snapshots with all others, left out, or alone.
+const (
+	SafetyToo  Safeties = ""
+	SafetyNot  Safeties = "not"
+	SafetyOnly Safeties = "only"
+)
+
+// has reports whether a snapshot is selected.
+func (x Safeties) has(s repo.Snapshot) bool { return x == SafetyToo || safety(s) == (x == SafetyOnly) }
 
 // Snapshot is a snapshot as a list shows it.
 type Snapshot struct {
@@ -51,11 +66,15 @@ type Snapshot struct {
 type SnapshotList struct {
 	Total     int        `json:"total"`
 	Snapshots []Snapshot `json:"snapshots"`
+	Safety    int        `json:"safety,omitempty"`  // how many safety snapshots there are that were left out
 	Damaged   string     `json:"damaged,omitempty"` // snapshots that cannot be read, named
 }
 
-// Snapshots lists snapshots. ErrNotFound for a job that neither is configured nor has any.
+// Snapshots lists snapshots. ErrInvalid; ErrNotFound for a job that neither is configured nor has any.
 func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList, error) {
+	if !slices.Contains([]Safeties{SafetyToo, SafetyNot, SafetyOnly}, q.Safety) {
+		return SnapshotList{}, fmt.Errorf("%w safety: %q is neither not nor only", ErrInvalid, q.Safety)
+	}
 	c, v, err := s.vaultOfJob(q.Repository, q.Job)
 	if err != nil {
 		return SnapshotList{}, err
@@ -78,7 +97,11 @@ func (s *Service) Snapshots(ctx context.Context, q SnapshotQuery) (SnapshotList,
 			return SnapshotList{}, err // a job that is no more may still have some
 		}
 	}
-	list.Total = len(all)
+	before := len(all)
+	all = slices.DeleteFunc(all, func(s repo.Snapshot) bool { return !q.Safety.has(s) })
+	if list.Total = len(all); q.Safety == SafetyNot {
+		list.Safety = before - len(all)
+	}
 	for _, s := range page(all, q.Offset, q.Limit) {
 		list.Snapshots = append(list.Snapshots, snapshotOf(v, s))
 	}

@@ -14,6 +14,7 @@ const (
 	StandingBroken      Standing = "broken"      // the job cannot be loaded: its runs fail
 	StandingUnknown     Standing = "unknown"     // the history of runs cannot be read
 	StandingNever       Standing = "never"       // there is no backup yet
+	StandingFound       Standing = "found"       // nor did we make one; snapshots of another installation, or of before a loss, are there
 	StandingFailed      Standing = "failed"      // the last backup failed,
 	StandingSuspect     Standing = "suspect"     // or was made, but looks as if its source was not there,
 	StandingInterrupted Standing = "interrupted" // or ended with the server
@@ -42,6 +43,9 @@ func (j JobStatus) objections(runs []Run, now time.Time) (all []objection) {
 	}
 	last := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == j.Name })
 	switch {
+	case last == nil && j.Found != nil:
+		object(StandingFound, "no backup by this installation yet; the last good snapshot that was found in repository %s is of %s, and was not seen made here",
+			j.Repository, minute(j.Found.Time))
 	case last == nil:
 		object(StandingNever, "no backup yet")
 	case last.State != StateOK:

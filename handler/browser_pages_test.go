@@ -27,7 +27,7 @@ func restorePages(t *testing.T) (site string, pages map[string]string) {
 	server := signedInTo(t, env.Service, "anna", "", `, "allow_upload": 1000000, "restore_root": "/srv/`+strings.Repeat("long", 20)+`"`)
 	at := server.URL + "/" + snapshotAddress("", snap.ID)
 	pages = map[string]string{
-		"job": "/" + jobAddress(longName), "snapshot": "/" + snapshotAddress("", snap.ID),
+		"overview": "/", "safety": "/" + jobAddress(longName) + "?safety=only", "job": "/" + jobAddress(longName), "snapshot": "/" + snapshotAddress("", snap.ID),
 		"form": "/" + restoreAddress("default", snap.ID, "/"+longName+"/media/2026"), "upload": "/" + jobAddress(longName) + "/upload",
 		"folder": "/" + folderAddress("default", snap.ID, "/"+longName+"/media/2026"),
 	}
@@ -53,6 +53,7 @@ func TestBrowserRestorePagesFit(t *testing.T) {
 		for scheme, width := range map[string]int64{"light": 360, "dark": 1200} {
 			b.looks(scheme, width)
 			b.do(chromedp.Navigate(site + path))
+			b.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => d.open = true)`))
 			b.fits()
 			b.shot("r-" + name + "-" + scheme)
 		}

@@ -149,12 +149,12 @@ func (c *Client) InitRepository(ctx context.Context, name string) (out backup.Re
 
 // Snapshots lists snapshots, newest first.
 func (c *Client) Snapshots(ctx context.Context, q backup.SnapshotQuery) (backup.SnapshotList, error) {
-	v := query("repository", q.Repository, "job", q.Job)
+	v := query("repository", q.Repository, "job", q.Job, "safety", string(q.Safety))
 	v.Set("offset", strconv.Itoa(q.Offset))
 	v.Set("per_page", strconv.Itoa(q.Limit))
 	var out snapshotPage
 	err := c.get(ctx, "snapshots", v, &out)
-	return backup.SnapshotList{Total: out.Total, Snapshots: out.Snapshots, Damaged: out.Damaged}, err
+	return backup.SnapshotList{Total: out.Total, Snapshots: out.Snapshots, Safety: out.Safety, Damaged: out.Damaged}, err
 }
 
 // Snapshot finds one snapshot, with its parts and manifest.

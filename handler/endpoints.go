@@ -78,9 +78,9 @@ func (a *API) snapshots(c *call) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	q := backup.SnapshotQuery{Repository: c.repository(), Job: c.query("job"), Offset: offset, Limit: per}
+	q := backup.SnapshotQuery{Repository: c.repository(), Job: c.query("job"), Safety: backup.Safeties(c.query("safety")), Offset: offset, Limit: per}
 	list, err := c.service.Snapshots(c.r.Context(), q)
-	return c.answer(snapshotPage{list.Total, offset/max(per, 1) + 1, per, each(list.Snapshots, presentSnapshot), list.Damaged}, err)
+	return c.answer(snapshotPage{list.Total, offset/max(per, 1) + 1, per, each(list.Snapshots, presentSnapshot), list.Safety, list.Damaged}, err)
 }
 
 func (a *API) snapshot(c *call) error {

@@ -72,7 +72,7 @@ func (p *pages) overview(c *call) error {
 	}
 	for _, j := range jobs {
 		v := newJobView(j, now)
-		p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Limit: newest})
+		p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Safety: backup.SafetyNot, Limit: newest})
 		view.add(v)
 	}
 	return p.page(c, "overview.html", "Backups", view.Busy, view)
@@ -92,13 +92,26 @@ func (v *overview) add(j *jobView) {
 	v.Busy = v.Busy || j.Live != nil
 }
 
-// list fills in a page of the job's snapshots. An error is shown in their place: the rest of the page is still true.
+// list fills in a page of the job's snapshots, and the newest of those that were left out. An error is shown in their place: the
+// rest of the page is still true.
 func (p *pages) list(ctx context.Context, s *backup.Service, v *jobView, runs []backup.Run, q backup.SnapshotQuery) {
 	q.Repository, q.Job = v.Repository, v.Name
 	list, err := s.Snapshots(ctx, q)
 	v.Problem = problem(err)
 	v.Total, v.Damaged = list.Total, list.Damaged
 	v.Snapshots = p.snapshotViews(ctx, s, list.Snapshots, runs)
+	for i := range v.Snapshots {
+		if run := v.Drill.Failed; run != nil && run.Snapshot == v.Snapshots[i].ID {
+			v.Snapshots[i].DrillFailed = runAddress(run.ID)
+		}
+	}
+	if v.Safety = list.Safety; v.Safety == 0 {
+		return
+	}
+	q.Safety, q.Offset, q.Limit = backup.SafetyOnly, 0, newest
+	if list, err = s.Snapshots(ctx, q); err == nil {
+		v.Safeties = p.snapshotViews(ctx, s, list.Snapshots, runs)
+	}
 }
 
 type jobPage struct {
@@ -107,6 +120,7 @@ type jobPage struct {
 	Kept  retentionView
 	Pager pager
 
+	Only   bool   // the safety snapshots are listed, and nothing else
 	Upload string // where a dump file can be restored; empty: not from here
 }
 
@@ -127,13 +141,19 @@ func (p *pages) job(c *call) error {
 	}
 	now := p.now()
 	v := newJobView(job, now)
-	p.list(ctx, c.service, v, runs, backup.SnapshotQuery{Offset: (page - 1) * perPage, Limit: perPage})
+	q := backup.SnapshotQuery{Safety: backup.SafetyNot, Offset: (page - 1) * perPage, Limit: perPage}
+	only := backup.Safeties(c.query("safety")) == backup.SafetyOnly
+	if only {
+		q.Safety = backup.SafetyOnly
+	}
+	p.list(ctx, c.service, v, runs, q)
 	kept := retentionView{RetentionReport: backup.RetentionReport{}}
 	if job.Retention != nil {
 		kept = p.retention(ctx, c.service, job.Name)
 		kept.fates(v.Snapshots)
+		kept.fates(v.Safeties)
 	}
-	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), kept, newPager(page, perPage, v.Total, c.r.URL.Query()), ""}
+	view := jobPage{v, runViews(runs[:min(perPage, len(runs))], now), kept, newPager(page, perPage, v.Total, c.r.URL.Query()), only, ""}
 	if p.api.UploadLimit > 0 {
 		view.Upload = join("jobs", job.Name, "upload")
 	}

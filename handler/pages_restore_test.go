@@ -335,7 +335,7 @@ func TestFailedDrillIsNowhereGreen(t *testing.T) {
 	}
 	for _, page := range []string{"/", "/jobs/shop"} {
 		needs(t, page, get(t, "vera", server.URL+page).body, `class="state unproven">drill failed<`, "<strong>The last drill failed</strong>",
-			`!class="state ok">ok</span>`+"\n<p class=\"sources\">")
+			`!class="state ok">ok</span>`+"\n<p class=\"sources\">", "!>good<")
 	}
 	needs(t, "job", get(t, "vera", server.URL+"/api/jobs/shop").body, `"standing":"unproven"`, `"reasons":["the last drill failed`)
 	needs(t, "summary", get(t, "vera", server.URL+"/").body, "Something needs attention", "!All is well")
@@ -345,4 +345,36 @@ func TestFailedDrillIsNowhereGreen(t *testing.T) {
 	}
 	needs(t, "again", get(t, "vera", server.URL+"/").body, "All is well", `class="state ok">ok<`)
 	needs(t, "again", get(t, "vera", server.URL+"/api/jobs/shop").body, `"standing":"ok"`, "!reasons")
+}
+
+// TestSafetySnapshotsAreFolded: what restores replaced does not crowd out the backups, and has its undo.
+func TestSafetySnapshotsAreFolded(t *testing.T) {
+	env, database, _ := sqliteJob(t)
+	snap := env.Backed(t, "shop")
+	server := mustSite(t, env.Service, "")
+	var last backup.Run
+	for range newest + 1 {
+		look := sent(t, env, server.URL+"/"+snapshotAddress("", snap.ID)+"/restore", "path", "/shop/db.sqlite3", "way", "over")
+		if last = sent(t, env, server.URL+"/runs/"+look.ID+"/restore", "confirm", database); last.Safety == "" {
+			t.Fatalf("%+v", last)
+		}
+	}
+	for _, page := range []string{"/", "/jobs/shop"} {
+		body := get(t, "anna", server.URL+page).body
+		backups, folded, _ := strings.Cut(body, `<details class="safeties"`)
+		if n := strings.Count(backups, "data-snapshot="); n != 1 || !strings.Contains(backups, snap.ID) || strings.Count(folded, "data-snapshot=") != newest {
+			t.Errorf("%s: %d rows before the fold", page, n)
+		}
+		needs(t, page, folded, "6 safety snapshots", "jobs/shop?safety=only", last.Safety, "runs/"+last.ID+"/undo")
+		needs(t, page, get(t, "vera", server.URL+page).body, "6 safety snapshots", "!/undo")
+	}
+	only := get(t, "anna", server.URL+"/jobs/shop?safety=only").body
+	needs(t, "only", only, "Safety snapshots</h2>", "Back to the backups", last.Safety, "!data-snapshot=\""+snap.ID, "!<details class=\"safeties\"")
+	needs(t, "API", get(t, "vera", server.URL+"/api/snapshots?safety=not").body, `"total":1,`, `"safety":6`, snap.ID)
+	needs(t, "API", get(t, "vera", server.URL+"/api/snapshots").body, `"total":7,`, `!"safety":6`)
+	if a := get(t, "vera", server.URL+"/api/snapshots?safety=x"); a.status != 400 {
+		t.Error(a)
+	}
+	look := sent(t, env, server.URL+"/runs/"+last.ID+"/undo")
+	needs(t, "undo", get(t, "anna", server.URL+"/runs/"+look.ID).body, "a safety snapshot", "To confirm, type")
 }

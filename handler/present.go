@@ -25,6 +25,7 @@ type snapshotPage struct {
 	Page      int               `json:"page"` // from 1
 	PerPage   int               `json:"per_page"`
 	Snapshots []backup.Snapshot `json:"snapshots"`
+	Safety    int               `json:"safety,omitempty"` // left out
 	Damaged   string            `json:"damaged,omitempty"`
 }
 
@@ -74,6 +75,7 @@ func presentJob(j backup.JobStatus) backup.JobStatus {
 	j.Drill.Running, j.Drill.LastRun, j.Drill.Failed = pointed(j.Drill.Running, presentRun), pointed(j.Drill.LastRun, presentRun), pointed(j.Drill.Failed, presentRun)
 	toUTC(&j.Drill.LastGood, &j.Drill.Next, &j.Drill.OverdueSince)
 	toUTC(&j.LastGood, &j.NextRun, &j.OverdueSince)
+	j.Found = pointed(j.Found, func(f backup.Found) backup.Found { toUTC(&f.Time); return f })
 	j.Added = pointed(j.Added, func(a backup.AddedJob) backup.AddedJob { toUTC(&a.Created, &a.Modified); return a })
 	return j
 }

@@ -23,6 +23,9 @@ func (p *pages) snapshotViews(ctx context.Context, s *backup.Service, list []bac
 		*v = snapshotView{tagged: tagged{snap}, Address: snapshotAddress(snap.Repository, snap.ID)}
 		if r, ok := known[snap.Run]; ok {
 			v.RunAddress, v.Unchanged = runAddress(r.ID), r.Unchanged
+			if v.Safety() && r.Undo != "" {
+				v.Undo = join("runs", r.ID, "undo")
+			}
 		}
 		group.Go(func() error {
 			parts, err := p.parts.of(ctx, s, snap)

@@ -23,9 +23,11 @@ type jobView struct {
 	Live      *runView // the backup that is going on
 	Last      *runView // the last one that ended
 	Snapshots []snapshotView
-	Total     int    // of snapshots
-	Problem   string // why snapshots cannot be listed
-	Damaged   string // which cannot be read
+	Total     int            // of these
+	Safeties  []snapshotView // the newest of what restores replaced, folded away
+	Safety    int            // how many of them there are
+	Problem   string         // why snapshots cannot be listed
+	Damaged   string         // which cannot be read
 }
 
 // Newest is the newest of the snapshots shown that a backup made; nil when there is none.
@@ -44,9 +46,31 @@ type snapshotView struct {
 	Address    string
 	Unchanged  bool
 	RunAddress string // of the run that made it; empty when it is forgotten
+	Undo       string // of a safety snapshot: where the button leads that undoes the restore; empty when that run is forgotten
 	Fate       string // what retention would do, and why; empty where nobody asked
 	Parts      []contentView
 	Problem    string // why the parts cannot be listed
+
+	DrillFailed string // where the drill is in which it did not come back; empty: no such drill is known
+}
+
+// Word says what came of the snapshot: good and unchanged ones alone can be relied on, as far as is known.
+func (v snapshotView) Word() string {
+	switch {
+	case v.Problem != "":
+		return "unreadable"
+	case v.Repaired():
+		return "repaired"
+	case v.Safety():
+		return "safety"
+	case v.Suspect():
+		return "suspect"
+	case v.DrillFailed != "":
+		return "unproven"
+	case v.Unchanged:
+		return "unchanged"
+	}
+	return "good"
 }
 
 // tagged is a snapshot, and what its tags say to people.

@@ -121,6 +121,8 @@ func standing(state any) string {
 	switch word := fmt.Sprint(state); backup.Standing(word) {
 	case backup.StandingNever:
 		return "no backup yet"
+	case backup.StandingFound:
+		return "no backup here yet"
 	case backup.StandingUnproven:
 		return "drill failed"
 	case backup.StandingUndrilled:

@@ -68,8 +68,10 @@ async function load() {
 // refresh takes the page's content anew from the server, and leaves focus and scrolling where they are.
 async function refresh() {
   const fresh = (await load()).getElementById("main");
+  const open = [...main.querySelectorAll("details[id][open]")].map((d) => d.id);
   const focused = main.contains(document.activeElement) ? document.activeElement.id : "";
   main.replaceChildren(...fresh.childNodes);
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   begin();
 }
