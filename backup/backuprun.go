@@ -25,6 +25,7 @@ type backupRun struct {
 	repo     *repo.Repository
 	seen     *sight
 	absent   []string // names of parts that are known not to be there: a safety snapshot does without them
+	then     string   // of a safety snapshot: see Manifest.RestoredThen
 	start    time.Time
 	mended   bool           // the index was repaired for this run
 	parent   *repo.Snapshot // the job's newest good snapshot
@@ -155,7 +156,7 @@ func (b *backupRun) openFolder() (err error) {
 	b.manifest = Manifest{
 		Format: manifestFormat, Job: b.job.Name, Run: b.run.ID, Host: b.setup.Host, Started: b.start.UTC(),
 		Outcome: string(StateOK), Chunker: repo.ChunkerVersion, Versions: maps.Clone(b.setup.Versions),
-		Drilled: drilled(b.service.allRuns(), b.job.Name),
+		Drilled: drilled(b.service.allRuns(), b.job.Name), RestoredThen: b.then,
 	}
 	folder := b.node(b.job.Name)
 	folder.Mode = fs.ModeDir | 0o755

@@ -19,7 +19,8 @@ type liveTarget struct {
 	node   repo.Node
 	sha256 string // of a file, as the manifest has it
 	live   string
-	absent bool // the live one is not there; see replacement.ready
+	undone *repo.Node // see Over
+	absent bool       // the live one is not there; see replacement.ready
 }
 
 // liveTargets are what a path in a snapshot would replace: one part, something in one that is a folder, or all parts.
@@ -50,6 +51,9 @@ func (c *setup) liveTargets(ctx context.Context, r *repo.Repository, s repo.Snap
 		t, err := c.liveTarget(ctx, r, s, p, sub)
 		if err != nil {
 			return nil, err
+		}
+		if p.Folder && m.RestoredThen != "" {
+			t.undone = restoredThen(ctx, r, m.RestoredThen, tidy(job+"/"+p.Name+"/"+sub))
 		}
 		targets = append(targets, t)
 	}
@@ -82,6 +86,19 @@ func (c *setup) liveTarget(ctx context.Context, r *repo.Repository, s repo.Snaps
 	}
 	t.live = source.Live(t.stored)
 	return t, nil
+}
+
+// restoredThen is what lies at a path in the snapshot that a restore put there; nil when there is none any more.
+func restoredThen(ctx context.Context, r *repo.Repository, id, path string) *repo.Node {
+	then, err := r.FindSnapshot(ctx, id, repo.SnapshotFilter{})
+	if err != nil {
+		return nil
+	}
+	node, err := r.Lookup(ctx, then.Tree, path)
+	if err != nil {
+		return nil
+	}
+	return &node
 }
 
 // replaceable is the source, if it can replace what it dumps by such a part.
@@ -177,7 +194,7 @@ func (x *restoreRun) overLive(ctx context.Context) error {
 		return err
 	}
 	y := replacement{runner: x.runner, job: job, request: x.request, targets: targets, feed: x.feed, from: x.repo,
-		what: "snapshot " + x.snapshot.ID.Short()}
+		what: "snapshot " + x.snapshot.ID.Short(), then: x.snapshot.StableID().String()}
 	if err := y.do(ctx); err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ type Manifest struct {
 	Parts    []ManifestPart    `json:"parts"`
 	Drilled  *Drilled          `json:"drilled,omitempty"`  // the newest drill of the job that went well before it
 	Imported *Imported         `json:"imported,omitempty"` // of a dump that was there before, made by others
+
+	// RestoredThen is the stable ID of the snapshot that a restore was about to put there: of a safety snapshot, unless it was a file.
+	RestoredThen string `json:"restored_then,omitempty"`
 }
 
 // Imported says where the dump of an imported snapshot comes from.

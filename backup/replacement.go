@@ -21,6 +21,7 @@ type replacement struct {
 	from    *repo.Repository // of folders
 	feed    func(ctx context.Context, node repo.Node, sum string, f func(io.Reader) error) error
 	what    string // replaces them: "snapshot 1a2b3c4d"
+	then    string // the stable ID of that; empty of a file
 }
 
 // turn waits until no other run writes into the repository of a job.
@@ -90,7 +91,7 @@ func (x *replacement) ready(ctx context.Context) error {
 
 // over says how a target may be overwritten. One that was not there, and is by now, is in no safety snapshot.
 func (x *replacement) over(t liveTarget) Over {
-	return Over{Force: x.request.Force, Aside: x.request.NoSafety || t.absent}
+	return Over{Force: x.request.Force, Aside: x.request.NoSafety || t.absent, Undone: t.undone}
 }
 
 // secure makes the safety snapshot, and notes the way back.
@@ -144,7 +145,7 @@ func (x *replacement) snapshotNow(ctx context.Context) (s repo.Snapshot, path st
 	}
 	there, absent := parted(x.targets)
 	job.Sources = sourcesOf(there)
-	b := &backupRun{runner: x.runner, vault: v, job: job, start: x.service.now()}
+	b := &backupRun{runner: x.runner, vault: v, job: job, start: x.service.now(), then: x.then}
 	for _, t := range absent {
 		b.absent = append(b.absent, t.stored.Name)
 	}

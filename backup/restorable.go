@@ -23,6 +23,11 @@ type Stored struct {
 type Over struct {
 	Force bool // although others use it
 	Aside bool // no snapshot holds it as it is: it is kept beside the new one where that is possible, and the log says where
+
+	// Undone is what a restore, which this one undoes, put there: the same folder, or what s.Sub names, in another snapshot of the same
+	// repository. What of it was not there before, and is still as that restore left it, may go. nil: nothing is undone, or what it was
+	// is not known any more.
+	Undone *repo.Node
 }
 
 // ErrIncomplete is wrapped into the error of an Overwrite that could not leave the live one as it was. Its text says what is

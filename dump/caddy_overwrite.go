@@ -65,13 +65,15 @@ type storedValue struct {
 	key      string
 	old, new []byte
 	there    bool // it has an old value
+	gone     bool // it is to have none
 }
 
 // OverwriteFolder gives the keys in the snapshot the values that they have there. All are read, from the snapshot and from the
 // live storage, before the first is written; each is written as a whole, and after an error the old ones are put back. Keys that
-// are only in the live storage stay: a certificate that came later is worth keeping. So do locks, and what backups keep there.
+// are only in the live storage stay: a certificate that came later is worth keeping. So do locks, and what backups keep there. When a
+// restore is undone, those go that it added (caddy_undo.go).
 func (c *Caddy) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Repository, node repo.Node, o backup.Over, t *backup.Task) error {
-	x := caddyRestore{keyWalk: keyWalk{Caddy: c, ctx: ctx, hidden: c.hidden()}, repo: r, task: t}
+	x := caddyRestore{keyWalk: keyWalk{Caddy: c, ctx: ctx, hidden: c.hidden()}, repo: r, task: t, wanted: map[string]bool{}}
 	key := keyOf(s.Sub)
 	if s.Sub == "" {
 		var err error
@@ -79,8 +81,11 @@ func (c *Caddy) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Re
 			return err
 		}
 	}
-	if err := x.gather(key, node); err != nil {
+	if err := x.each(key, node, x.add); err != nil {
 		return fmt.Errorf("reading what is to be restored: %w", err)
+	}
+	if err := x.gatherUndone(key, s, o.Undone); err != nil {
+		t.Log.Warn("keys that the restore added, which is undone, stay: what it put there cannot be read any more", "error", err)
 	}
 	if o.Aside && len(x.values) > 0 {
 		t.Log.Warn("the old values of the keys cannot be kept aside, though that was asked for: only a snapshot holds them")
@@ -90,7 +95,7 @@ func (c *Caddy) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.Re
 			return x.undo(i+1, err)
 		}
 	}
-	t.Log.Info("keys of Caddy's storage restored", "written", len(x.values), "equal", x.equal, "left_out", x.left)
+	t.Log.Info("keys of Caddy's storage restored", "written", len(x.values)-x.removed, "removed", x.removed, "equal", x.equal, "left_out", x.left)
 	return nil
 }
 
@@ -117,25 +122,9 @@ type caddyRestore struct {
 	size   int           // bytes of these
 	equal  int
 	left   int // keys that nobody restores
-}
 
-// gather reads all keys of a node that stands for a key, or for the folder of one.
-func (x *caddyRestore) gather(key string, node repo.Node) error {
-	if node.Type == "file" {
-		return x.add(key, node)
-	}
-	if node.Subtree == nil {
-		return fmt.Errorf("%w: %s is neither a file nor a folder", backup.ErrInvalid, key)
-	}
-	for e, err := range x.repo.Walk(x.ctx, *node.Subtree) {
-		if err == nil && e.Node.Type == "file" {
-			err = x.add(path.Join(key, e.Path), e.Node)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	wanted  map[string]bool // keys that the snapshot has
+	removed int             // of values: those that go
 }
 
 // add reads a key's values, new and old.
@@ -144,6 +133,7 @@ func (x *caddyRestore) add(key string, node repo.Node) error {
 		x.left++
 		return nil
 	}
+	x.wanted[key] = true
 	v, err := x.both(key, node)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
@@ -152,10 +142,18 @@ func (x *caddyRestore) add(key string, node repo.Node) error {
 		x.equal++
 		return nil
 	}
+	if err := x.weigh(v); err != nil {
+		return err
+	}
+	x.values = append(x.values, v)
+	return nil
+}
+
+// weigh bounds what is held in memory.
+func (x *caddyRestore) weigh(v storedValue) error {
 	if x.size += len(v.old) + len(v.new); x.size > maxCaddyRestore {
 		return fmt.Errorf("%w: more than %s differ: restore it into a new folder with --into", backup.ErrInvalid, humanize.IBytes(maxCaddyRestore))
 	}
-	x.values = append(x.values, v)
 	return nil
 }
 
@@ -186,12 +184,15 @@ func (x *caddyRestore) both(key string, node repo.Node) (v storedValue, err erro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return v, err
 	}
-	return storedValue{key, old, b.Bytes(), err == nil}, nil
+	return storedValue{key: key, old: old, new: b.Bytes(), there: err == nil}, nil
 }
 
 func (x *caddyRestore) store(v storedValue) error {
 	if cause := context.Cause(x.ctx); cause != nil {
 		return cause
+	}
+	if v.gone {
+		return x.remove(v)
 	}
 	if err := x.storage.Store(x.ctx, v.key, v.new); err != nil {
 		return fmt.Errorf("write %s: %w", v.key, err)
