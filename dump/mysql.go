@@ -109,6 +109,9 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		return backup.Facts{}, err
 	}
 	database := m.databaseOf(p, s)
+	if oursInMy(database) {
+		return backup.Facts{}, fmt.Errorf("%w: database %s is one that a restore or a drill made for a while", backup.ErrInvalid, database)
+	}
 	conn, server, err := s.session(ctx, "")
 	if err != nil {
 		return backup.Facts{}, err

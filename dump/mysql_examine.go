@@ -77,7 +77,7 @@ func (c *myConn) databases(ctx context.Context) ([]string, error) {
 	}
 	all, err := c.list(ctx, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")
 	return slices.DeleteFunc(all, func(name string) bool {
-		return slices.Contains(ownDatabases, strings.ToLower(name)) || strings.HasPrefix(name, backup.ScratchPrefix) || strings.HasPrefix(name, besidePrefix)
+		return slices.Contains(ownDatabases, strings.ToLower(name)) || oursInMy(name)
 	}), err
 }
 

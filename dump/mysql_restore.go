@@ -85,10 +85,15 @@ func checkMyName(name string) error {
 	if name == "" || len([]rune(name)) > maxMyName || strings.ContainsAny(name, "\x00\n") || strings.HasSuffix(name, " ") {
 		return fmt.Errorf("%w: '%s' cannot be the name of a database: 1 to %d characters", backup.ErrInvalid, name, maxMyName)
 	}
-	if strings.HasPrefix(name, besidePrefix) || strings.HasPrefix(name, backup.ScratchPrefix) {
+	if oursInMy(name) {
 		return fmt.Errorf("%w: names that begin like %s are for databases that are dropped again", backup.ErrInvalid, name)
 	}
 	return nil
+}
+
+// oursInMy reports whether a database is one that we make for a while.
+func oursInMy(name string) bool {
+	return strings.HasPrefix(name, besidePrefix) || strings.HasPrefix(name, backup.ScratchPrefix)
 }
 
 // create makes a new database like another one. It is not cancelled once begun: nobody would know whether it is there.
