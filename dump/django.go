@@ -195,6 +195,9 @@ func (p djangoProject) concerns() (notes []string) {
 	if len(p.Unapplied) > 0 {
 		notes = append(notes, "there are migrations that were not applied: "+strings.Join(p.Unapplied, ", "))
 	}
+	if len(p.Cascades) > 0 {
+		notes = append(notes, "a restore over the live one would be refused: "+fmt.Sprintf(cascading, strings.Join(p.Cascades, ", ")))
+	}
 	if p.Journal != "" && p.Journal != "wal" {
 		notes = append(notes, "writers wait while dumpdata reads, because the SQLite database is not in WAL mode")
 	}

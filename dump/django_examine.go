@@ -34,6 +34,9 @@ func (d *Django) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis
 			return append(list, failing(err)...)
 		}
 		list = append(list, media.Examine(ctx, t)...)
+		if doubt := project.doubtMedia(); doubt != "" {
+			list = append(list, diagnosis(backup.LevelWarning, "media: %s", doubt))
+		}
 	}
 	return list
 }

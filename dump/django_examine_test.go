@@ -24,6 +24,7 @@ func testDjangoExamined(t *testing.T, s *djangoSite) {
 		{"", backup.LevelNote, "on sqlite answers, by " + s.python},
 		{"engine native", backup.LevelNote, "db.sqlite3"},
 		{"media", backup.LevelNote, "media can be read, 1 entry"},
+		{"media\nenv SITE_STORAGE storages.backends.s3.S3Storage", backup.LevelWarning, "go to the storage storages.backends.s3.S3Storage, which is not saved"},
 		{"python " + bare, backup.LevelError, "Django cannot be imported by " + bare + ": name the project's own Python with virtualenv <folder>"},
 		{"python /no/python", backup.LevelError, "/no/python is not there"},
 		{"settings no.such.settings", backup.LevelError, "the settings module no.such.settings cannot be imported"},

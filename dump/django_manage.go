@@ -39,9 +39,10 @@ type djangoAsked struct {
 	Connect bool `json:"connect"`
 	Look    bool `json:"look"` // whether each model can be read
 	Secrets bool `json:"secrets"`
-	// Of dump.
-	Indent  int  `json:"indent"`
+	// Of info and dump.
 	Natural bool `json:"natural"`
+	// Of dump.
+	Indent int `json:"indent"`
 	// Of load and drill.
 	Empty bool             `json:"empty"`
 	Force bool             `json:"force"` // also what does not know all fields of the models
@@ -54,8 +55,10 @@ type djangoProject struct {
 	Apps     []string `json:"apps"`   // that have models
 	Django   string   `json:"django"` // version
 	Settings string   `json:"settings"`
-	Media    string   `json:"media"`  // MEDIA_ROOT
-	Vendor   string   `json:"vendor"` // "postgresql", "mysql", "sqlite"
+	Media    string   `json:"media"` // MEDIA_ROOT
+	// Elsewhere is the class of the storage to which files that people send go, when that is not MEDIA_ROOT.
+	Elsewhere string `json:"elsewhere"`
+	Vendor    string `json:"vendor"` // "postgresql", "mysql", "sqlite"
 
 	Configuration string `json:"configuration"` // of the package django-configurations
 
@@ -63,6 +66,7 @@ type djangoProject struct {
 	Views     []string `json:"views"`     // models of which nothing can be put back
 	Unsafe    []string `json:"unsafe"`    // tables that know no transactions
 	Unapplied []string `json:"unapplied"` // migrations
+	Cascades  []string `json:"cascades"`  // tables of others whose rows the server would change with those that go
 	Journal   string   `json:"journal"`   // mode of SQLite
 
 	Database djangoDatabase `json:"database"` // only when secrets were asked for
@@ -100,6 +104,7 @@ func (d *Django) told(ctx context.Context, t *backup.Task, asked djangoAsked) (p
 		t = &backup.Task{Log: slog.New(slog.DiscardHandler), Journal: noJournal{}}
 	}
 	asked.What, asked.Apps, asked.Exclude, asked.Database = "info", d.Apps, d.Exclude, d.alias()
+	asked.Natural = d.NaturalKeys
 	if err := d.ask(ctx, t, asked, nil, nil, nil, &p); err != nil {
 		return p, fmt.Errorf("asking %s: %w", d.Manage, d.explain(err))
 	}

@@ -65,7 +65,9 @@ func testDjangoNativeMariaDB(t *testing.T, s *djangoSite, my *realtest.MariaDB, 
 	password := entry["PASSWORD"].(string)
 	socket := map[string]any{"ENGINE": "django.db.backends.mysql", "NAME": "site", "USER": "root", "PASSWORD": my.Password,
 		"OPTIONS": map[string]any{"unix_socket": my.Socket()}}
-	for name, db := range map[string]map[string]any{"odd": entry, "a socket": socket} {
+	writeTree(t, s.dir, map[string]string{"my.cnf": "[mysqld]\nport=1\n[client]\n# ours\ndatabase = site\nuser='root'\npassword = " + my.Password + "\nsocket=" + my.Socket() + "\n"})
+	file := map[string]any{"ENGINE": "django.db.backends.mysql", "OPTIONS": map[string]any{"read_default_file": "my.cnf"}}
+	for name, db := range map[string]map[string]any{"odd": entry, "a socket": socket, "an option file": file} {
 		s.env = []string{s.env[0], siteDB(t, db), "SITE_APPS=stock"}
 		d := s.source("engine native")
 		look := writerFunc(func(b []byte) (int, error) {

@@ -2,9 +2,11 @@ package dump
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -25,7 +27,7 @@ func (d *Django) mediaOf(p djangoProject) (*Files, error) {
 // mediaPlace is the source of MEDIA_ROOT, whether that is there or not.
 func (d *Django) mediaPlace(p djangoProject) (*Files, error) {
 	if p.Media == "" {
-		return nil, fmt.Errorf("media: %s has no MEDIA_ROOT", d.Manage)
+		return nil, errors.New(strings.TrimSuffix("media: "+d.Manage+" has no MEDIA_ROOT; "+p.doubtMedia(), "; "))
 	}
 	folder := p.Media
 	if !filepath.IsAbs(folder) {
@@ -34,6 +36,14 @@ func (d *Django) mediaPlace(p djangoProject) (*Files, error) {
 	files := &Files{Folder: folder, folder: filepath.Clean(folder)}
 	files.SkipPaths(d.skip.get())
 	return files, nil
+}
+
+// doubtMedia says that MEDIA_ROOT is not all; "" when it is.
+func (p djangoProject) doubtMedia() string {
+	if p.Elsewhere == "" {
+		return ""
+	}
+	return "files that people send go to the storage " + p.Elsewhere + ", which is not saved here: save them where that keeps them"
 }
 
 // media asks the project for MEDIA_ROOT.
@@ -50,11 +60,19 @@ func (d *Django) SkipPaths(paths []string) { d.skip.set(paths) }
 
 // DumpFolder saves MEDIA_ROOT.
 func (d *Django) DumpFolder(ctx context.Context, p backup.Part, dir *repo.Dir, t *backup.Task) (backup.Facts, error) {
-	media, err := d.media(ctx, t, d.mediaOf)
+	project, err := d.project(ctx, t)
 	if err != nil {
 		return backup.Facts{}, err
 	}
-	return media.DumpFolder(ctx, p, dir, t)
+	media, err := d.mediaOf(project)
+	if err != nil {
+		return backup.Facts{}, err
+	}
+	facts, err := media.DumpFolder(ctx, p, dir, t)
+	if doubt := project.doubtMedia(); doubt != "" {
+		facts.Notes = append(facts.Notes, doubt)
+	}
+	return facts, err
 }
 
 // Root gives the metadata of MEDIA_ROOT.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -51,6 +52,7 @@ func TestDjangoPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("over the live one", func(t *testing.T) { testDjangoLoad(t, s.in(t)) })
+	t.Run("rows of others", func(t *testing.T) { testDjangoCascades(t, s.in(t), pg) })
 	t.Run("sequences", func(t *testing.T) { testDjangoSequences(t, s.in(t), pg) })
 	t.Run("drill", func(t *testing.T) { testDjangoScratchPostgres(t, s.in(t), pg) })
 	t.Run("one moment", func(t *testing.T) { testDjangoOneMoment(t, s.in(t), pg) })
@@ -93,6 +95,27 @@ Special.objects.filter(id__gt=70).delete()`)
 	if _, is := dumped(t, d); !bytes.Equal(is, dump) {
 		t.Errorf("the project is not as it was:\n%.3000s\nwas\n%.3000s", is, dump)
 	}
+}
+
+// testDjangoCascades has the server ready to delete rows of others with those that a restore deletes first.
+func testDjangoCascades(t *testing.T, s *djangoSite, pg *realtest.Postgres) {
+	pg.SQL(t, "site", `CREATE TABLE "Re view" (product_id bigint REFERENCES shop_product ON DELETE CASCADE);
+		CREATE TABLE empty_review (LIKE "Re view", FOREIGN KEY (product_id) REFERENCES shop_product ON DELETE CASCADE);
+		INSERT INTO "Re view" SELECT id FROM shop_product`)
+	d := s.source("apps shop")
+	stored, dump := dumped(t, d)
+	if err := d.Ready(t.Context(), stored, backup.Over{Force: true}, dumptest.Task(t)); !errors.Is(err, backup.ErrConflict) ||
+		!strings.Contains(err.Error(), `"Re view"`) || strings.Contains(err.Error(), "empty_review") {
+		t.Error(err)
+	}
+	err := d.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{Force: true}, dumptest.Task(t))
+	if err == nil || !strings.Contains(backup.OutputOf(err), `rows of others would go`) {
+		t.Error(err, backup.OutputOf(err))
+	}
+	if n := strings.TrimSpace(pg.SQL(t, "site", `SELECT count(*) FROM "Re view"`)); n == "0" {
+		t.Error("rows of others are gone")
+	}
+	pg.SQL(t, "site", `DROP TABLE "Re view", empty_review`)
 }
 
 // testDjangoSequences looks whether new rows get numbers that are free: after a restore, and after one that was undone.
@@ -300,10 +323,21 @@ func testDjangoNativePostgres(t *testing.T, s *djangoSite, pg *realtest.Postgres
 	socket["HOST"], socket["PORT"] = pg.Dir, fmt.Sprint(pg.Port)
 	fromEnv := map[string]any{"ENGINE": "django.db.backends.postgresql", "NAME": "site"}
 	variables := []string{"PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", pg.Port), "PGUSER=odd user", "PGPASSWORD=" + password}
+	// The service names another user, and files count from the folder of manage.py.
+	service := map[string]any{"ENGINE": "django.db.backends.postgresql", "NAME": "", "USER": "odd user",
+		"OPTIONS": map[string]any{"service": "shop", "passfile": ".my_pgpass"}}
+	writeTree(t, s.dir, map[string]string{
+		"services":   fmt.Sprintf("[other]\nhost=nowhere\n# ours\n[shop]\nhost = 127.0.0.1\nport=%d\ndbname=site\nuser=nobody-known\n", pg.Port),
+		".my_pgpass": "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(password) + "\n",
+	})
+	if err := os.Chmod(filepath.Join(s.dir, ".my_pgpass"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		env   []string
 		words string
 	}{
+		"a service":        {env: []string{siteDB(t, service), "PGSERVICEFILE=services"}},
 		"odd":              {env: []string{siteDB(t, odd)}},
 		"a socket":         {env: []string{siteDB(t, socket)}},
 		"from environment": {env: append(variables, siteDB(t, fromEnv))},

@@ -20,6 +20,10 @@ func (d *Django) Live(s backup.Stored) string {
 	return d.Manage
 }
 
+// cascading is what is wrong with tables, which it names.
+const cascading = "the server itself would delete or change rows of %s, which are in no dump, with those that a restore deletes first " +
+	"(ON DELETE CASCADE or the like)"
+
 // Ready asks the project and its database, or the database's own source.
 func (d *Django) Ready(ctx context.Context, s backup.Stored, o backup.Over, t *backup.Task) error {
 	if s.Folder {
@@ -38,6 +42,10 @@ func (d *Django) Ready(ctx context.Context, s backup.Stored, o backup.Over, t *b
 	}
 	if dumped, found := strings.CutPrefix(s.Facts.Engine, "Django "); found && dumped != project.Django {
 		t.Log.Warn("the fixture was made with another version of Django", "dumped", dumped, "now", project.Django)
+	}
+	if len(project.Cascades) > 0 && !d.Merge { // not to be forced: nobody could bring these rows back
+		return fmt.Errorf("%w: "+cascading+": name their apps in the source too, or set merge, which deletes nothing", backup.ErrConflict,
+			strings.Join(project.Cascades, ", "))
 	}
 	if o.Force {
 		return nil

@@ -38,6 +38,8 @@ DATABASES = {"default": json.loads(os.environ.get("SITE_DB", '{"ENGINE": "django
 DATABASES.update(json.loads(os.environ.get("SITE_MORE", "{}")))
 DATABASE_ROUTERS = os.environ.get("SITE_ROUTERS", "").split()
 MEDIA_ROOT = "media"
+if "SITE_STORAGE" in os.environ:
+    DEFAULT_FILE_STORAGE = os.environ["SITE_STORAGE"]
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 NOISE = os.environ.get("SITE_NOISE")
@@ -76,10 +78,10 @@ from django.db import transaction
 from shop.models import *
 with transaction.atomic():
     u = User.objects.create_user("alice", password="x")
-    tags = [Tag.objects.create(name="tag %d ü\n[" % i) for i in range(3)]
+    tags = [Tag.objects.create(name=" tag %d ü\r\n[ " % i) for i in range(3)]
     for i in range(60):
         p = Product(name="product %d" % i, price=i, hidden=i % 5 == 0); p.save(); p.tags.set(tags[:i % 3])
-        Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, tzinfo=timezone.utc))
+        Sale.objects.create(product=p, buyer=u, at=datetime(2026, 3, 29, i % 24, microsecond=123456, tzinfo=timezone.utc))
 `,
 	"media/a.txt": "a file",
 
@@ -165,6 +167,18 @@ from django.db import models
 
 class Colour(models.Model):
     name = models.CharField(max_length=40)
+`,
+	"coded/__init__.py": "",
+	"coded/models.py": `
+from django.db import models
+
+class Code(models.Model):
+    text = models.CharField(max_length=4)
+    def natural_key(self):
+        return (self.text,)
+
+class Coded(models.Model):
+    codes = models.ManyToManyField(Code)
 `,
 	"exact/__init__.py": "",
 	"exact/models.py": `
@@ -327,6 +341,9 @@ func testDjangoFormats(t *testing.T, s *djangoSite) {
 	if got := s.state(); got != was {
 		t.Errorf("the project holds\n%.500s\nwant\n%.500s", got, was)
 	}
+	if n := sqliteValue(t, filepath.Join(s.dir, "db.sqlite3"), "SELECT count(*) FROM shop_sale WHERE at LIKE '%.123456'"); n != int64(60) {
+		t.Errorf("%v times came back with their microseconds", n) // which state does not show
+	}
 }
 
 // What is excluded is in no dump, of the safety snapshot neither: it stays as it is.
@@ -486,6 +503,7 @@ func testDjangoFails(t *testing.T, s *djangoSite) {
 		{"apps nothing", "No installed app with label 'nothing'"},
 		{"apps bare", "app 'bare' has no models"},
 		{"apps shop.nothing", "shop"},
+		{"natural_keys\nenv SITE_APPS coded", "coded.Code has a natural_key, but its manager no get_by_natural_key"},
 		{"database other", "there is no database 'other' in DATABASES"},
 		{"env SITE_NOISE hello", "prints something else into the fixture"},
 		{"settings no.such.settings", "ended with status 1"},

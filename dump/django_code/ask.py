@@ -1,19 +1,25 @@
 # What the source django asks of a project, in one function, since "manage.py shell -c" of old versions runs code inside of one.
 # It is told what to do by the environment, and answers in one line behind a mark: what else a project prints is not ours.
 def caddy_backup():
+    import datetime
     import json
     import os
+    import re
     import sys
 
     import django
     from django.apps import apps
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
+    from django.core.files.storage import FileSystemStorage
     from django.core.management import call_command
-    from django.core.serializers import base
+    from django.core.serializers import base, xml_serializer
+    from django.core.serializers.json import DjangoJSONEncoder
     from django.db import connections, router, transaction
     from django.db.migrations.executor import MigrationExecutor
     from django.db.models import signals
+    from django.utils.module_loading import import_string
+    from django.utils.xmlutils import SimplerXMLGenerator
 
     asked = json.loads(os.environ["CADDY_BACKUP"])
     alias = asked["database"]
@@ -73,7 +79,8 @@ def caddy_backup():
             if connection.vendor == "sqlite":
                 cursor.execute("PRAGMA journal_mode")
                 journal = cursor.fetchone()[0]
-        return {"views": views(connection), "unsafe": sorted(unsafe), "journal": journal, "unapplied": unapplied(connection)}
+        return {"views": views(connection), "unsafe": sorted(unsafe), "journal": journal, "unapplied": unapplied(connection),
+                "cascades": cascades(connection)}
 
     def unapplied(connection):
         """Migrations that the database has not seen: the models are newer than their tables."""
@@ -81,6 +88,30 @@ def caddy_backup():
         executor = MigrationExecutor(connection)
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         return [str(migration) for migration, _ in plan if not labels or migration.app_label in labels]
+
+    def restored(connection):
+        """The models whose rows a restore puts back."""
+        return [model for model in models(asked["apps"]) if model._meta.label not in views(connection)]
+
+    def cascades(connection):
+        """Tables with rows that the server itself would change, for good, when the rows go that a restore deletes first: they are in
+        no dump. Of the others no foreign key does anything while a fixture is loaded."""
+        if connection.vendor != "postgresql":
+            return []
+        quote, ours = connection.ops.quote_name, tables(restored(connection))
+        with connection.cursor() as cursor:
+            cursor.execute("WITH ours AS (SELECT to_regclass(name) AS name FROM unnest(%s::text[]) AS x (name)) "
+                           "SELECT DISTINCT conrelid::regclass::text, has_table_privilege(conrelid, 'SELECT') FROM pg_constraint "
+                           "WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') "
+                           "AND confrelid IN (SELECT name FROM ours) AND NOT conrelid IN (SELECT name FROM ours WHERE name IS NOT NULL)",
+                           [[quote(table) for table in ours]])
+            found = []
+            for table, readable in cursor.fetchall():
+                if readable:
+                    cursor.execute("SELECT EXISTS (SELECT FROM %s)" % table)
+                if not readable or cursor.fetchone()[0]:
+                    found.append(table)
+        return sorted(found)
 
     def unreadable():
         """The first model that cannot be read: most often no other can, either."""
@@ -91,11 +122,22 @@ def caddy_backup():
                 return ["%s cannot be read: %s" % (model._meta.label, str(error).strip().partition("\n")[0])]
         return []
 
+    def unnatural():
+        """Models that others refer to by a natural key by which nobody finds them again."""
+        referred = {field.remote_field.model for model in models(asked["apps"])
+                    for field in model._meta.local_fields + model._meta.local_many_to_many if field.remote_field}
+        return ["natural_keys: %s has a natural_key, but its manager no get_by_natural_key, so that nothing could load the fixture: add one, "
+                "or leave natural_keys out" % label for label in sorted(
+                    model._meta.label for model in referred
+                    if hasattr(model, "natural_key") and not hasattr(model._default_manager, "get_by_natural_key"))]
+
     def database(connection):
-        """What the project hands to its driver, with what that takes from the environment of the project."""
+        """What the project hands to its driver, with what that takes from elsewhere: from the environment, the files and the home of
+        the project's user, which are not ours."""
         conf = {key.lower(): connection.settings_dict.get(key) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
+        options = conf["options"] = dict(conf["options"] or {})
         if connection.vendor == "postgresql":
-            options = conf["options"] = dict(conf["options"] or {})
+            service(conf, options)
             for key, name in (("host", "HOST"), ("port", "PORT"), ("user", "USER"), ("password", "PASSWORD")):
                 if not conf[key] and "service" not in options:
                     conf[key] = os.environ.get("PG" + name, "")
@@ -105,9 +147,71 @@ def caddy_backup():
                     options.setdefault(key, os.environ[name])
             if not conf["password"] and os.path.exists(os.path.expanduser("~/.pgpass")):
                 options.setdefault("passfile", os.path.expanduser("~/.pgpass"))
-        elif connection.vendor == "mysql" and conf["host"] == "localhost" and connection.Database.__name__ != "pymysql":
-            conf["host"] = conf["port"] = ""  # its driver takes the socket then, whatever the port
+            absolute(options, "passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir")
+        elif connection.vendor == "mysql":
+            option_file(conf, options)
+            if isinstance(options.get("ssl"), dict):
+                absolute(options["ssl"], "ca", "cert", "key")
+            if conf["host"] == "localhost" and connection.Database.__name__ != "pymysql":
+                conf["host"] = conf["port"] = ""  # its driver takes the socket then, whatever the port
         return conf
+
+    def absolute(options, *keys):
+        """Paths that count from the folder of manage.py."""
+        for key in keys:
+            if options.get(key) and options[key] != "system":
+                options[key] = os.path.abspath(options[key])
+
+    def sections(path, names):
+        """The lines "key = value" below these names in brackets."""
+        with open(path) as lines:
+            inside = False
+            for line in map(str.strip, lines):
+                if line.startswith("["):
+                    inside = line.strip("[]") in names
+                elif inside and line and line[0] not in "#;":
+                    key, _, value = line.partition("=")
+                    yield key.strip(), value.strip()
+
+    def service(conf, options):
+        """Puts what the project's service file says into the place of the service's name."""
+        path = os.environ.get("PGSERVICEFILE") or os.path.expanduser("~/.pg_service.conf")
+        name = options.get("service") or os.environ.get("PGSERVICE")
+        if not name or not os.access(path, os.R_OK):
+            return
+        words = dict(sections(path, [name]))
+        if words:
+            options.pop("service", None)
+            os.environ.pop("PGSERVICE", None)
+            for key, value in words.items():
+                if not conf.get("name" if key == "dbname" else key):
+                    options.setdefault(key, value)
+
+    def option_file(conf, options):
+        """Puts what the option file says into the places where DATABASES says nothing."""
+        path = options.get("read_default_file")
+        if not path or not os.access(path, os.R_OK):
+            return
+        del options["read_default_file"]
+        for key, value in sections(path, ["client", options.pop("read_default_group", "client")]):
+            key, value = key.replace("-", "_"), value.strip("'\"")
+            if key in ("host", "user", "password", "port", "database"):
+                key = "name" if key == "database" else key
+                conf[key] = conf[key] or value
+            elif key == "socket":
+                options.setdefault("unix_socket", value)
+            elif key == "ssl_mode":
+                options.setdefault(key, value)
+            elif key in ("ssl_ca", "ssl_cert", "ssl_key"):
+                options.setdefault("ssl", {}).setdefault(key[4:], value)
+
+    def elsewhere():
+        """The class of the storage of files, when that is not in MEDIA_ROOT."""
+        path = getattr(settings, "STORAGES", {}).get("default", {}).get("BACKEND") or getattr(settings, "DEFAULT_FILE_STORAGE", "")
+        try:
+            return "" if issubclass(import_string(path), FileSystemStorage) else path
+        except Exception:  # it will say so itself
+            return path
 
     def info():
         problems = []
@@ -117,6 +221,8 @@ def caddy_backup():
                     problems.append("app '%s' has no models, so there is nothing to dump" % label)
             except LookupError as error:
                 problems.append(str(error))
+        if asked["natural"] and not problems:
+            problems.extend(unnatural())
         if alias not in settings.DATABASES:
             problems.append("there is no database '%s' in DATABASES" % alias)
             return {"problems": problems}
@@ -124,7 +230,7 @@ def caddy_backup():
         told = {
             "django": django.get_version(), "problems": problems, "settings": os.environ.get("DJANGO_SETTINGS_MODULE", ""),
             "configuration": os.environ.get("DJANGO_CONFIGURATION", ""),  # of the package django-configurations
-            "media": str(settings.MEDIA_ROOT or ""), "vendor": connection.vendor,
+            "media": str(settings.MEDIA_ROOT or ""), "elsewhere": elsewhere(), "vendor": connection.vendor,
             "apps": sorted(config.label for config in apps.get_app_configs() if list(config.get_models())),
         }
         if asked["connect"] and not problems:
@@ -149,7 +255,8 @@ def caddy_backup():
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             call_command("dumpdata", *asked["apps"], format=asked["format"], indent=asked["indent"] or None, database=alias,
                          exclude=asked["exclude"], use_natural_foreign_keys=asked["natural"],
-                         use_natural_primary_keys=asked["natural"],
+                         # Rows keep their numbers: sessions, generic relations and other systems hold them.
+                         use_natural_primary_keys=False,
                          use_base_manager=True)  # also what a model's own manager hides
 
     def quietly():
@@ -172,6 +279,30 @@ def caddy_backup():
             return build(model, data, using)
 
         base.build_instance = build_complete
+
+    def exact():
+        """As Django writes JSON, times lose their microseconds; as it writes and reads XML, texts lose their carriage returns, and the
+        white space around them."""
+        default, characters, inner = DjangoJSONEncoder.default, SimplerXMLGenerator.characters, xml_serializer.getInnerText
+
+        class Exact(str):
+            def strip(self):
+                return str(self)
+
+        def with_microseconds(self, value):
+            if isinstance(value, datetime.datetime) or isinstance(value, datetime.time) and value.tzinfo is None:
+                return re.sub(r"\+00:00$", "Z", value.isoformat())
+            return default(self, value)
+
+        def with_returns(self, content):
+            for i, text in enumerate(content.split("\r")):
+                if i:
+                    self.ignorableWhitespace("&#13;")  # is written as it stands
+                characters(self, text)
+
+        DjangoJSONEncoder.default = with_microseconds
+        SimplerXMLGenerator.characters = with_returns
+        xml_serializer.getInnerText = lambda node: Exact(inner(node))
 
     def empty(connection, found):
         with connection.cursor() as cursor:
@@ -206,7 +337,7 @@ def caddy_backup():
     def load():
         """Puts a fixture into the place of what the apps hold, or over it, in one transaction."""
         connection = connections[alias]
-        found = [model for model in models(asked["apps"]) if model._meta.label not in views(connection)]
+        found = restored(connection)
         quietly()
         if not asked["force"]:
             complete()
@@ -215,6 +346,8 @@ def caddy_backup():
             with transaction.atomic(using=alias):
                 if asked["empty"]:
                     hold(connection, found)
+                    if cascades(connection):
+                        raise ValueError("rows of others would go with those that are deleted first: " + ", ".join(cascades(connection)))
                     empty(connection, found)
                 load_fixture(connection, found)
                 rows = count(found)
@@ -306,6 +439,7 @@ def caddy_backup():
                 if parent in ours:
                     raise ValueError("a row of %s refers to one of %s that is not there" % (table, parent))
 
+    exact()
     if asked["what"] == "dump":
         dump()
     else:
