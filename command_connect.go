@@ -26,12 +26,31 @@ func connect(flags caddycmd.Flags) (client *handler.Client, done func(), err err
 	if flags.Bool("standalone") {
 		return startStandalone(config, adapter)
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, config, adapter)
+	address, err := adminAddress(flags.String("address"), config, adapter)
 	if err != nil {
 		return nil, nil, fmt.Errorf("finding the address of the admin endpoint: %w", err)
 	}
 	client, err = adminClient(address)
 	return client, func() {}, err
+}
+
+// adminAddress is where the running server is to be asked. A configuration without admin endpoint names no place: at the usual one
+// another server might answer.
+func adminAddress(address, file, adapter string) (string, error) {
+	if address != "" || file == "" {
+		return caddycmd.DetermineAdminAPIAddress(address, nil, file, adapter)
+	}
+	raw, _, _, err := caddycmd.LoadConfig(file, adapter)
+	if err != nil {
+		return "", err
+	}
+	var config struct {
+		Admin caddy.AdminConfig `json:"admin"`
+	}
+	if err := json.Unmarshal(caddy.RemoveMetaFields(raw), &config); err == nil && config.Admin.Disabled {
+		return "", fmt.Errorf("%s switches it off: do without it (--standalone)", file)
+	}
+	return caddycmd.DetermineAdminAPIAddress("", raw, file, adapter)
 }
 
 // adminClient talks to the admin endpoint at a network address as it stands in configurations.

@@ -103,7 +103,13 @@ func (d *Django) OverwriteFolder(ctx context.Context, s backup.Stored, r *repo.R
 	return media.OverwriteFolder(ctx, s, r, node, o, t)
 }
 
+// DrillFolder restores MEDIA_ROOT, and reads every file back from the disk.
+func (d *Django) DrillFolder(ctx context.Context, s backup.Stored, r *repo.Repository, folder repo.Node, at backup.Scratch, t *backup.Task) (backup.Facts, error) {
+	return drillFolder(ctx, s, r, folder, at, t)
+}
+
 var (
+	_ backup.FolderDriller    = (*Django)(nil)
 	_ backup.FolderSource     = (*Django)(nil)
 	_ backup.FolderOverwriter = (*Django)(nil)
 )

@@ -461,6 +461,14 @@ func testDjangoMedia(t *testing.T, s *djangoSite, d *Django, p backup.Part) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	node, err := r.Lookup(t.Context(), tree, p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if facts, err := d.DrillFolder(t.Context(), backup.Stored{Part: p, Files: 1}, r, node, drillPlace(t), dumptest.Task(t)); err != nil ||
+		!strings.Contains(facts.Checked, "files restored and read back: 1") {
+		t.Errorf("%+v, %v", facts, err)
+	}
 	over := func(sub string) error {
 		stored := backup.Stored{Part: p, Sub: sub}
 		node, err := r.Lookup(t.Context(), tree, strings.TrimSuffix(p.Name+"/"+sub, "/"))
