@@ -42,8 +42,13 @@ Special.objects.filter(id__gt=70).delete()`)
 	if after := my.Digests(t, "site"); fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Error("what was undone left something")
 	}
+	my.SQL(t, "site", "CREATE TABLE review (product_id bigint, FOREIGN KEY (product_id) REFERENCES shop_product (id) ON DELETE CASCADE); "+
+		"INSERT INTO review SELECT id FROM shop_product")
 	if err := d.Overwrite(t.Context(), stored, bytes.NewReader(dump), backup.Over{}, dumptest.Task(t)); err != nil {
 		t.Fatal(err, backup.OutputOf(err))
+	}
+	if n := strings.TrimSpace(my.SQL(t, "site", "SELECT count(*) FROM review")); n != "70" {
+		t.Errorf("of the rows of others %s are left", n)
 	}
 	if _, is := dumped(t, d); !bytes.Equal(is, dump) {
 		t.Error("the project is not as it was")

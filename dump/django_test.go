@@ -49,6 +49,9 @@ if NOISE:
 	"bare/__init__.py": "",
 	"shop/__init__.py": "",
 	"shop/models.py": `
+import os, threading
+if "CADDY_BACKUP" in os.environ:  # a thread that nobody ends
+    threading.Thread(target=threading.Event().wait).start()
 from django.contrib.auth.models import User
 from django.db import models
 

@@ -444,6 +444,19 @@ def caddy_backup():
         dump()
     else:
         tell({"info": info, "load": load, "drill": drill}[asked["what"]]())
+    connections.close_all()
+    sys.stdout.flush()
 
 
-caddy_backup()
+import os
+import sys
+import traceback
+
+status = 1
+try:
+    caddy_backup()
+    status = 0
+except BaseException:
+    traceback.print_exc()
+sys.stderr.flush()
+os._exit(status)  # whatever threads the project has begun: they may go on for ever
