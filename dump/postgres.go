@@ -19,9 +19,9 @@ import (
 func init() { caddy.RegisterModule(new(Postgres)) }
 
 // Postgres dumps PostgreSQL with pg_dump, uncompressed, so that the repository can compress and deduplicate it: one
-// database, or all of a server, each a part of its own. An archive is read to its end by pg_restore beside the dump, a
-// script must have its last line; if there is fault with them, there is no backup. Both are counted: the manifest has
-// the number of rows of each table.
+// database, or all of a server, each a part of its own. An archive is read to its end beside the dump, its
+// contents by pg_restore; a script must have its last line; if there is fault with them, there is no backup. Both are
+// counted: the manifest has the number of rows of each table.
 //
 // The programs are taken from PATH and from where packages put each version of them; they must not be older than the
 // server. They get the password in a file that has no name, and of the environment variables that libpq knows only those

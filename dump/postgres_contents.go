@@ -1,7 +1,12 @@
 package dump
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +18,12 @@ type archiveContents struct {
 }
 
 // tocEntry is an entry of the table of contents, as far as we look at it.
-type tocEntry struct{ tag, kind, sql, owner string }
+type tocEntry struct {
+	id                    int
+	tag, kind, sql, owner string
+	copying               string // the command that takes its rows, "" when it has none
+	data                  bool   // there is a block of data for it
+}
 
 // The formats of archives that we know, those of pg_dump 9.0 to 18.
 const (
@@ -29,29 +39,12 @@ const (
 
 // readContents reads the beginning of an archive.
 func readContents(head []byte) (c archiveContents) {
-	r := &tocReader{rest: head}
-	magic := r.bytes(len(archiveMagic))
-	version := r.bytes(3)
-	sizes := r.bytes(3) // of a number, of an offset, and the form
-	if r.bad || string(magic) != archiveMagic || version[0] != 1 || version[1] < tocOldest || version[1] > tocNewest || sizes[2] != tocCustom {
-		return c
-	}
-	r.number = int(sizes[0])
-	format, offset := version[1], int(sizes[1])
-	if format >= tocCodec {
-		r.bytes(1)
-	} else {
-		r.int()
-	}
-	for range 7 { // when it was made
-		r.int()
-	}
-	_ = r.string() // the name of the database
-	c.server = r.string()
-	_ = r.string() // the version of pg_dump
-	for range min(r.int(), maxTocCount) {
-		e, ok := r.entry(format, offset)
-		if !ok {
+	r := &tocReader{in: bytes.NewReader(head)}
+	h := r.header()
+	c.server = h.server
+	for range min(h.entries, maxTocCount) {
+		e := r.entry()
+		if r.err != nil {
 			break
 		}
 		c.entries = append(c.entries, e)
@@ -59,71 +52,135 @@ func readContents(head []byte) (c archiveContents) {
 	return c
 }
 
-// tocReader takes numbers and strings from the beginning of an archive. Behind its end there is nothing but zeros, and
-// bad is set.
-type tocReader struct {
-	rest   []byte
-	number int // bytes of a number, without that of its sign
-	bad    bool
+// archiveHeader is what stands before the entries of an archive.
+type archiveHeader struct {
+	version     int // of the format: 14 for 1.14
+	number      int // bytes of a number, without that of its sign
+	offset      int // bytes of a position in the archive
+	compression int // 0: none
+	server      string
+	entries     int
 }
 
+// tocReader takes numbers and strings from an archive. From the first fault on there is nothing but zeros, and err is set.
+type tocReader struct {
+	in  io.Reader
+	of  archiveHeader
+	err error
+
+	taken []byte // what bytes returned last
+}
+
+// tocStep bounds what is allocated before it has come: a damaged length asks for anything.
+const tocStep = 64 << 10 // bytes
+
+// bytes is valid until the next call.
 func (r *tocReader) bytes(n int) []byte {
-	if n < 0 || n > len(r.rest) {
-		r.bad, r.rest = true, nil
-		return nil
+	r.taken = r.taken[:0]
+	for r.err == nil && len(r.taken) < n {
+		have, step := len(r.taken), min(n-len(r.taken), tocStep)
+		r.taken = slices.Grow(r.taken, step)[:have+step]
+		_, err := io.ReadFull(r.in, r.taken[have:])
+		r.fail(err)
 	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
+	if r.err != nil {
+		return make([]byte, min(n, 16)) // enough for all but strings
+	}
+	return r.taken
+}
+
+func (r *tocReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+// header reads up to the first entry.
+func (r *tocReader) header() (h archiveHeader) {
+	magic := string(r.bytes(len(archiveMagic)))
+	version := [3]byte(r.bytes(3))
+	sizes := [3]byte(r.bytes(3)) // of a number, of an offset, and the form
+	h.version, h.number, h.offset = int(version[1]), int(sizes[0]), int(sizes[1])
+	if magic != archiveMagic || version[0] != 1 || h.version < tocOldest || h.version > tocNewest || h.number > 8 || sizes[2] != tocCustom {
+		r.fail(errors.New("it begins like no archive that we know"))
+	}
+	r.of = h
+	if h.version >= tocCodec {
+		h.compression = int(r.bytes(1)[0])
+	} else {
+		h.compression = r.int()
+	}
+	for range 7 { // when it was made
+		r.int()
+	}
+	_ = r.string() // the name of the database
+	h.server = r.string()
+	_ = r.string() // the version of pg_dump
+	h.entries = r.int()
+	r.of = h
+	return h
 }
 
 // int is a number: its sign, then its bytes, the lowest first.
 func (r *tocReader) int() int {
-	b := r.bytes(1 + r.number)
-	if r.bad || len(b) > 9 {
-		r.bad = true
-		return 0
-	}
+	b := r.bytes(1 + r.of.number)
 	var n uint64
 	for i, c := range b[1:] {
 		n |= uint64(c) << (8 * i)
 	}
-	if n > math.MaxInt32 {
-		r.bad = true
+	if n > math.MaxInt32 || b[0] > 1 {
+		r.fail(errors.New("there is no number where one should be"))
 		return 0
 	}
-	if b[0] != 0 {
+	if b[0] == 1 {
 		return -int(n)
 	}
 	return int(n)
 }
 
 // string is a number of bytes and these; one of a negative number is none.
-func (r *tocReader) string() string { return string(r.bytes(max(0, r.int()))) }
+func (r *tocReader) string() string {
+	text := r.bytes(max(0, r.int()))
+	if r.err != nil {
+		return ""
+	}
+	return string(text)
+}
 
-func (r *tocReader) entry(format byte, offset int) (e tocEntry, ok bool) {
-	r.int()        // its number
-	r.int()        // whether it has rows
+// Where the data of an entry is, as an archive says.
+const (
+	dataSomewhere = 1
+	dataAtOffset  = 2
+	dataNone      = 3
+)
+
+func (r *tocReader) entry() (e tocEntry) {
+	e.id = r.int()
+	e.data = r.int() != 0
 	_ = r.string() // what it is in the catalog, and which one there
 	_ = r.string()
 	e.tag, e.kind = r.string(), r.string()
 	r.int() // its section
 	e.sql = r.string()
-	for range 4 { // how to drop it, to copy its rows; its schema and tablespace
+	_ = r.string() // how to drop it
+	e.copying = r.string()
+	_ = r.string() // its schema and tablespace
+	_ = r.string()
+	if r.of.version >= tocAccess {
 		_ = r.string()
 	}
-	if format >= tocAccess {
-		_ = r.string()
-	}
-	if format >= tocRelkind {
+	if r.of.version >= tocRelkind {
 		r.int()
 	}
 	e.owner = r.string()
-	_ = r.string()                   // whether it has OIDs
-	for !r.bad && r.string() != "" { // on which it depends
+	_ = r.string()                         // whether it has OIDs
+	for r.err == nil && r.string() != "" { // on which it depends
 	}
-	r.bytes(1 + offset) // where its rows are
-	return e, !r.bad
+	where := r.bytes(1 + r.of.offset)[0]
+	if e.id <= 0 || where < dataSomewhere || where > dataNone || e.data != (where != dataNone) {
+		r.fail(fmt.Errorf("entry %d of the contents contradicts itself", e.id))
+	}
+	return e
 }
 
 // sql is the text of the entries of a kind that are of the database itself.

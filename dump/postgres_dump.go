@@ -1,17 +1,17 @@
 package dump
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
-// Dump runs pg_dump, and pg_restore beside it; or pg_dumpall for what belongs to no database.
+// Dump runs pg_dump, and has its archive checked beside; or pg_dumpall for what belongs to no database.
 func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *backup.Task) (backup.Facts, error) {
 	db, err := p.database(part)
 	if err != nil {
@@ -38,23 +38,21 @@ func (p *Postgres) Dump(ctx context.Context, part backup.Part, w io.Writer, t *b
 		Source: fmt.Sprintf("database %s on %s", db.name, db.place),
 		Notes:  look.notes,
 	}
-	watch := newScriptWatch(scriptMarks[0].end)
 	if p.Format == formatPlain {
 		dump := db.program(tools.dump, password, append(p.dumpArgs(db, "plain"), restrictArgs(ctx, tools.dump, db)...)...)
+		watch := newScriptWatch(scriptMarks[0].end)
 		err = dumpScript(ctx, t, dump, w, watch)
-		facts.Checked = checkedScript
+		facts.Rows, facts.Checked = watch.rows, checkedScript
 	} else {
 		dump := db.program(tools.dump, password, p.dumpArgs(db, "custom")...)
-		err = dumpChecked(ctx, t, dump, tools.check(), w, watch)
-		facts.Checked = "archive read to its end by pg_restore " + tools.version.text
+		facts.Rows, facts.Checked, err = dumpArchive(ctx, t, dump, tools, w)
 	}
 	if err != nil {
 		return backup.Facts{}, db.explain("dump", err)
 	}
 	for _, table := range look.extensions {
-		delete(watch.rows, table)
+		delete(facts.Rows, table)
 	}
-	facts.Rows = watch.rows
 	return facts, nil
 }
 
@@ -87,43 +85,37 @@ func dumpScript(ctx context.Context, t *backup.Task, dump program, w io.Writer, 
 	return watch.whole()
 }
 
-// dumpChecked gives the output of one program to w and to another one that checks it. The error is nil only if both
-// ended well and both took all of it.
-//
-// What the check prints, the archive as a script, goes to watch.
-func dumpChecked(ctx context.Context, t *backup.Task, dump, check program, w io.Writer, watch *scriptWatch) error {
-	theirs, tee, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	enlarge(tee)
+// dumpArchive gives the archive that a program prints to w, and has it checked beside. The error is nil only if the
+// program ended well and both took all of it.
+func dumpArchive(ctx context.Context, t *backup.Task, dump program, tools pgTools, w io.Writer) (map[string]int64, string, error) {
+	theirs, ours := io.Pipe()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	check := archiveCheck{tools: tools}
 	checked := make(chan error, 1)
 	go func() {
-		_, err := check.run(ctx, t, theirs, watch)
+		err := check.run(ctx, t, theirs)
 		if err != nil {
 			fail(err) // ends the dump: it is worth nothing
 		}
+		theirs.CloseWithError(err)
 		checked <- err
 	}()
+	tee := bufio.NewWriterSize(ours, copyBuffer) // pg_dump prints in small pieces
 	out := &teeWriter{w: w, tee: tee}
-	_, err = dump.run(ctx, t, nil, out)
+	_, err := dump.run(ctx, t, nil, out)
+	if err == nil {
+		err = tee.Flush()
+	}
 	if err != nil {
 		fail(err) // ends the check
 	}
-	tee.Close()
+	ours.CloseWithError(err)
 	checkErr := <-checked
-	switch {
-	case out.refused && checkErr == nil:
-		return errors.New("pg_restore ended well, but before it had read the whole archive")
-	case checkErr != nil && (err == nil || out.refused || errors.Is(err, checkErr)):
-		return fmt.Errorf("the archive is not whole: %w", checkErr)
+	if checkErr != nil && (err == nil || out.refused || errors.Is(err, checkErr)) {
+		return nil, "", fmt.Errorf("the archive is not whole: %w", checkErr)
 	}
-	if err != nil {
-		return err
-	}
-	return watch.whole()
+	return check.rows, check.how, err
 }
 
 // teeWriter gives what it reads to tee and to w, straight into w's own buffers where w can read.

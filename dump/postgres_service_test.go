@@ -29,7 +29,7 @@ func testPostgresGreen(t *testing.T, pg *realtest.Postgres) {
 			if i > 0 { // the first run opens the journal
 				dumptest.NothingLeft(t)
 			}
-			if run := e.RunBackup(t, job); run.State != backup.StateFailed || run.Snapshot != "" || !strings.Contains(run.Error, "pg_") {
+			if run := e.RunBackup(t, job); run.State != backup.StateFailed || run.Snapshot != "" || !strings.Contains(run.Error, "the archive is not whole") && !strings.Contains(run.Error, "pg_dump ended") {
 				t.Errorf("%+v", run)
 			}
 			if list, err := e.Service.Snapshots(t.Context(), backup.SnapshotQuery{}); err != nil || list.Total != 0 {

@@ -107,6 +107,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("messages", func(t *testing.T) { testPostgresMessages(t, pg) })
 	t.Run("examined", func(t *testing.T) { testPostgresExamined(t, pg) })
 	t.Run("rows", func(t *testing.T) { testPostgresRows(t, pg) })
+	t.Run("archive", func(t *testing.T) { testPostgresArchive(t, pg) })
 	t.Run("selected", func(t *testing.T) { testPostgresSelected(t, pg) })
 	t.Run("all databases", func(t *testing.T) { testPostgresAll(t, pg) })
 	t.Run("locked", func(t *testing.T) { testPostgresLocked(t, pg) })

@@ -56,6 +56,13 @@ func (t pgTools) check() program {
 	return program{path: t.restore, args: args, env: environ()}
 }
 
+// checkContents reads the beginning of an archive, up to the first rows, and prints it as a script.
+func (t pgTools) checkContents() program {
+	check := t.check()
+	check.args = append(check.args, "--schema-only")
+	return check
+}
+
 // offers tells whether a program knows an option or a command: whether the help that it prints names it.
 func offers(ctx context.Context, path, help, word string) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
