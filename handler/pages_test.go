@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
+	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
 
@@ -293,4 +294,29 @@ func TestWords(t *testing.T) {
 	if p := newPager(1, 20, 0, url.Values{}); p.Pages != 1 || p.Prev != "" || p.Next != "" {
 		t.Errorf("nothing: %+v", p)
 	}
+}
+
+// TestFoundPage tells of a snapshot whose run is not known here, and is not green.
+func TestFoundPage(t *testing.T) {
+	env := newEnv(t)
+	env.Backed(t, "shop")
+	config := env.Config
+	config.Store, config.Automatic, config.DataDir = &backuptest.Store{}, true, t.TempDir()
+	s := backup.New()
+	if _, err := s.Attach(config); err != nil {
+		t.Fatal(err)
+	}
+	defer backuptest.Close(t, s)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if job, err := s.Job(t.Context(), "shop"); err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", job, err)
+		} else if job.Found != nil {
+			break
+		}
+	}
+	server := mustSite(t, s, "")
+	for _, page := range []string{"/", "/jobs/shop"} {
+		needs(t, page, get(t, "vera", server.URL+page).body, "Not seen made here", `class="state found">no backup here yet<`, "!All is well", "data-snapshot=")
+	}
+	needs(t, "API", get(t, "vera", server.URL+"/api/jobs/shop").body, `"standing":"found"`, `"found":{"snapshot":`)
 }
