@@ -140,7 +140,17 @@ func (b *building) fill(ctx context.Context, p *Postgres, dump *pgStream, t *bac
 	if err := b.set(ctx, "RESET synchronous_commit"); err != nil || b.scratch {
 		return err
 	}
+	b.vacate(ctx, t)
 	return b.open(ctx)
+}
+
+// vacate ends the sessions in the building: no database gets another name while somebody is in it, and a pooler keeps the one that we
+// had for others.
+func (b *building) vacate(ctx context.Context, t *backup.Task) {
+	_, err := pgValue(ctx, b.conn, "SELECT count(pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND "+inTheWay, b.name)
+	if err != nil {
+		t.Log.Warn("somebody is in the database that is being restored", "error", err)
+	}
 }
 
 // filling is how a program connects that fills the building: without what the server or our role have set against sessions that

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
@@ -83,6 +86,22 @@ func testPostgresPrepared(t *testing.T, pg *realtest.Postgres) {
 	if !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "'it''s one'") {
 		t.Errorf("error = %v", err)
 	}
+}
+
+// Whoever is in the new database, such as a pooler that keeps a session of ours, does not keep it from getting its name.
+func testPostgresPooled(t *testing.T, pg *realtest.Postgres) {
+	p := pgSource(t, pg.DSN("the shop"))
+	dump, _ := pgDump(t, p, firstPart(t, p))
+	var kept *pgconn.PgConn
+	half := io.MultiReader(bytes.NewReader(dump[:len(dump)-100]), readerFunc(func([]byte) (int, error) {
+		kept = pgConnect(t, pg, buildings(t, pg)[0])
+		return 0, io.EOF
+	}), bytes.NewReader(dump[len(dump)-100:]))
+	if err := p.Restore(t.Context(), backup.Part{}, half, "pooled", dumptest.Task(t)); err != nil {
+		t.Error(err)
+	}
+	closePg(kept)
+	pg.SQL(t, "postgres", "DROP DATABASE pooled")
 }
 
 // Somebody's template is one of all databases; one that takes no connections is told of.

@@ -125,6 +125,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("odd names", func(t *testing.T) { testPostgresOddNames(t, pg) })
 	t.Run("limits", func(t *testing.T) { testPostgresLimits(t, pg) })
 	t.Run("prepared", func(t *testing.T) { testPostgresPrepared(t, pg) })
+	t.Run("pooled", func(t *testing.T) { testPostgresPooled(t, pg) })
 	t.Run("left out", func(t *testing.T) { testPostgresLeftOut(t, pg) })
 	t.Run("swept", func(t *testing.T) { testPostgresSwept(t, pg) })
 	if realtest.Soak() { // to copy a server takes its time
