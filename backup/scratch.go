@@ -16,6 +16,9 @@ import (
 // and never restored over.
 const ScratchPrefix = "caddy_backup_drill_"
 
+// RestoredInfix stands in the name of a new database that a server named for a restore, between what it was and the time.
+const RestoredInfix = "_restored_"
+
 // scratchName is a new name for a scratch place of a run: it tells of which run, and cannot be guessed.
 func scratchName(run string) string {
 	random := make([]byte, 4)

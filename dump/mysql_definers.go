@@ -6,11 +6,13 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
+// myDefined are those who defined something in a database, which is to be given four times.
+const myDefined = `(SELECT definer FROM information_schema.views WHERE table_schema = ? UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema = ?
+	UNION SELECT definer FROM information_schema.routines WHERE routine_schema = ? UNION SELECT definer FROM information_schema.events WHERE event_schema = ?) d`
+
 // strangers are those who defined something in a database and that the server does not know; none when we may not look.
 func (c *myConn) strangers(ctx context.Context, database string) ([]string, error) {
-	return c.list(ctx, `SELECT definer FROM (
-		SELECT definer FROM information_schema.views WHERE table_schema = ? UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema = ?
-		UNION SELECT definer FROM information_schema.routines WHERE routine_schema = ? UNION SELECT definer FROM information_schema.events WHERE event_schema = ?) d
+	return c.list(ctx, "SELECT definer FROM "+myDefined+`
 		WHERE definer <> '' AND NOT EXISTS (SELECT 1 FROM mysql.user u WHERE BINARY d.definer = BINARY concat(u.user, '@', u.host) OR u.host = '' AND BINARY d.definer = BINARY u.user) ORDER BY 1`,
 		database, database, database, database)
 }

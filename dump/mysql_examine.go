@@ -46,6 +46,7 @@ func (m *MySQL) Examine(ctx context.Context, t *backup.Task) []backup.Diagnosis 
 	}
 	for _, database := range slices.DeleteFunc(databases, m.excluded) {
 		list = append(list, m.examineDatabase(ctx, conn, s, database, t))
+		list = append(list, conn.examineScratch(ctx, database)...)
 	}
 	if m.withUsers(server) {
 		if err := conn.seesUsers(ctx); err != nil {
@@ -89,7 +90,7 @@ func (c *myConn) seesAll(ctx context.Context) error {
 	if !slices.Contains(global, "SHOW DATABASES") {
 		user, _ := c.value(ctx, "SELECT CURRENT_USER()")
 		return fmt.Errorf("user %s may not see all databases, and those that it does not see would be left out: "+
-			"GRANT SHOW DATABASES ON *.* TO this user, or name each database in a source of its own", user)
+			"GRANT SHOW DATABASES ON *.* TO %s, or name each database in a source of its own", user, c.self(ctx))
 	}
 	return nil
 }
@@ -101,7 +102,7 @@ func (c *myConn) seesUsers(ctx context.Context) error {
 		return err
 	}
 	if _, err := c.value(ctx, "SELECT 1 FROM mysql.global_priv LIMIT 1"); err != nil {
-		return fmt.Errorf("the users of the server cannot be read: %w; GRANT SELECT ON mysql.* TO this user, or say globals off", err)
+		return fmt.Errorf("the users of the server cannot be read: %w; GRANT SELECT ON mysql.* TO %s, or say globals off", err, c.self(ctx))
 	}
 	return nil
 }
@@ -129,7 +130,7 @@ func (c *myConn) examineTables(ctx context.Context, s *myServer, database string
 	if len(missing) > 0 {
 		user, _ := c.value(ctx, "SELECT CURRENT_USER()")
 		return fmt.Errorf("user %s does not see all of database %s, and what it does not see would be left out: "+
-			"GRANT %s ON `%s`.* TO this user", user, database, strings.Join(missing, ", "), database)
+			"GRANT %s ON `%s`.* TO %s", user, database, strings.Join(missing, ", "), database, c.self(ctx))
 	}
 	closed, err := c.list(ctx, "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_definition IS NULL", database)
 	if err != nil {
@@ -137,7 +138,7 @@ func (c *myConn) examineTables(ctx context.Context, s *myServer, database string
 	}
 	if len(closed) > 0 {
 		return fmt.Errorf("user %s may not read what others wrote as routines of database %s, and the dump would fail: %s; "+
-			"GRANT SELECT ON mysql.proc TO this user, or SHOW_ROUTINE with MySQL", s.user, database, summed(closed))
+			"GRANT SELECT ON mysql.proc TO %s, or SHOW_ROUTINE with MySQL", s.user, database, summed(closed), c.self(ctx))
 	}
 	if err := c.dumpable(ctx, database, ignored); err != nil {
 		return err
@@ -212,7 +213,10 @@ func (s *myServer) explain(what string, err error) error {
 	text := err.Error() + backup.OutputOf(err)
 	for _, h := range myHints {
 		if strings.Contains(text, h.words) {
-			return fmt.Errorf("%s: %w; %s", what, err, h.way)
+			if h.way != "" {
+				err = fmt.Errorf("%w; %s", err, h.way)
+			}
+			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
 	if errors.Is(err, errCutOff) {
@@ -223,10 +227,11 @@ func (s *myServer) explain(what string, err error) error {
 
 const noRoom = "make room on the server's disk, or where its tmpdir is"
 
+// myHints are ways out of what servers and programs say.
 var myHints = []struct{ words, way string }{
 	{"specified as a definer", "create that user before the restore, with the rights that it had"},
 	{"lack rights to use them", "who defined a view needs rights in a database of this name: GRANT them before the restore"},
-	{"SUPER", "restore as a user with the right SET USER (SUPER on older servers): views, triggers or routines belong to other users"},
+	{administratorRuns, ""}, // it is told already
 	{"Access denied", "grant the user what is missing"},
 	{"insufficent privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"}, // as it is spelt there
 	{"insufficient privileges", "let the user read routines: GRANT SELECT ON mysql.proc, or SHOW_ROUTINE"},

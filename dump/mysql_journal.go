@@ -173,7 +173,7 @@ func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *ba
 		err = x.back(bounded)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: database %s: %w", backup.ErrIncomplete, x.Live, err)
+		return fmt.Errorf("%w: database %s: %w", backup.ErrIncomplete, x.Live, x.conn.withRight(ctx, err))
 	}
 	t.Log.Warn("brought a restore to an end that was killed in its midst", "database", x.Live, "restored", done)
 	return x.clean(done)

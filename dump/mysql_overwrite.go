@@ -55,9 +55,9 @@ func (m *MySQL) Ready(ctx context.Context, d backup.Stored, o backup.Over, t *ba
 	probe := x.New
 	if _, err := conn.ExecContext(ctx, "CREATE DATABASE "+quoteMyName(probe)); err != nil {
 		return fmt.Errorf("the dump is restored beside the live database first, and user %s may not make one: %w; %s",
-			s.user, err, conn.grant(ctx))
+			s.user, err, conn.grant(ctx, probe))
 	}
-	if err := s.drop(probe); err != nil {
+	if err := errors.Join(conn.definable(ctx, x.Live, probe), s.drop(probe)); err != nil {
 		return err
 	}
 	return s.absent(ctx, x.Live)

@@ -70,7 +70,7 @@ func (m *MySQL) fill(ctx context.Context, s *myServer, holds *myConn, r io.Reade
 	conn, err := s.connect(ctx, place)
 	if err == nil {
 		defer conn.Close()
-		err = conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true })
+		err = conn.withRight(ctx, conn.execute(ctx, newSQLScript(r), guard, func([]byte) bool { return true }))
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -117,27 +117,13 @@ func (c *myConn) create(ctx context.Context, place, like string, s *myServer) er
 	if errors.As(err, &refused) && refused.Number == 1007 {
 		return fmt.Errorf("%w: database %s exists on %s; restore to another name, or drop it first", backup.ErrConflict, place, s.place())
 	}
-	if refused != nil && refused.Number == 1044 && strings.HasPrefix(place, ourPrefix) {
-		return fmt.Errorf("user %s may not make the database %s: %w; %s", s.user, place, err, c.grant(ctx))
+	if refused != nil && refused.Number == 1044 {
+		return fmt.Errorf("user %s may not make the database %s: %w; %s", s.user, place, err, c.grant(ctx, place))
 	}
 	if err != nil {
 		return s.explain("creating "+place+" for a restore", err)
 	}
 	return nil
-}
-
-// ourPrefix begins the names of all databases that we make for the time being.
-const ourPrefix = "caddy_backup_"
-
-// grant is what an administrator types to let the user make them.
-func (c *myConn) grant(ctx context.Context) string {
-	to := "this user"
-	if user, err := c.value(ctx, "SELECT CURRENT_USER()"); err == nil {
-		if at := strings.LastIndex(user, "@"); at >= 0 {
-			to = fmt.Sprintf("'%s'@'%s'", user[:at], user[at+1:])
-		}
-	}
-	return fmt.Sprintf("let an administrator of the server run: GRANT ALL ON `%s%%`.* TO %s", strings.ReplaceAll(ourPrefix, "_", `\_`), to)
 }
 
 // alterDatabase is what the dump programs write around a routine, trigger or event that is older than the collation of its

@@ -43,6 +43,9 @@ func (v myViews) make(ctx context.Context, c *myConn, guard *myGuard) error {
 			if err == nil {
 				_, err = c.ExecContext(ctx, view.stmt)
 			}
+			if lacks(err) { // nor may we in the live database
+				return view.fault(err)
+			}
 			if view.err = err; err != nil {
 				left = append(left, view)
 			}
@@ -52,11 +55,15 @@ func (v myViews) make(ctx context.Context, c *myConn, guard *myGuard) error {
 			return nil
 		}
 		if len(left) == len(v) {
-			return fmt.Errorf("a view cannot be made (%.60q): %w", left[0].stmt, left[0].err)
+			return left[0].fault(left[0].err)
 		}
 		v = left
 	}
 	return nil
+}
+
+func (v myView) fault(err error) error {
+	return fmt.Errorf("a view cannot be made (%.60q): %w", v.stmt, err)
 }
 
 func (v myView) setting() string {

@@ -200,6 +200,9 @@ func closePg(conn *pgconn.PgConn) {
 	conn.Close(ctx)
 }
 
+// newServer is the way out for who lost all of the old one.
+const newServer = "on a new server make the roles first: CREATE ROLE, or restore the part with the globals --into server"
+
 // connectError names the thing, the place and the way out. It has nothing of the DSN in it that is secret.
 func (db *pgDatabase) connectError(name string, err error) error {
 	user := db.conf.User
@@ -207,9 +210,10 @@ func (db *pgDatabase) connectError(name string, err error) error {
 		switch pg.Code {
 		case "28P01": // invalid_password
 			return fmt.Errorf("PostgreSQL at %s refuses the password of user %s; correct the dsn, or set the password with "+
-				"ALTER ROLE (SQLSTATE %s)", db.place, user, pg.Code)
+				"ALTER ROLE; "+newServer+" (SQLSTATE %s)", db.place, user, pg.Code)
 		case "28000": // invalid_authorization_specification
-			return fmt.Errorf("PostgreSQL at %s does not let user %s in: %s; correct the dsn, or allow it in pg_hba.conf (SQLSTATE %s)",
+			return fmt.Errorf("PostgreSQL at %s does not let user %s in: %s; correct the dsn, or allow it in pg_hba.conf; "+
+				newServer+" (SQLSTATE %s)",
 				db.place, user, pg.Message, pg.Code)
 		case "3D000": // invalid_catalog_name
 			return fmt.Errorf("database %s %w on PostgreSQL at %s; correct the dsn, or, if it was lost, restore it as a new one (--into %s)", name, backup.ErrAbsent, db.place, name)
@@ -241,11 +245,23 @@ func (db *pgDatabase) connectError(name string, err error) error {
 
 const wayOfOwners = "restore as a superuser, or dump in format custom, of which everybody can restore all as their own"
 
+// Ways out in which spell puts the user.
+const (
+	letRead   = "let a superuser run: GRANT pg_read_all_data TO …, or dump as the owner"
+	letCreate = "let a superuser run: ALTER ROLE … CREATEDB"
+)
+
+// spell puts the user into a way out in place of "…", so that it can be typed as it is.
+func (db *pgDatabase) spell(way string) string {
+	user := quoteName(db.conf.User)
+	return strings.NewReplacer("ROLE …", "ROLE "+user, "TO …", "TO "+user).Replace(way)
+}
+
 // hints are ways out of what PostgreSQL's programs say.
 var hints = []struct{ words, way string }{
 	{"permission denied for large object", "dump as the owner or a superuser, or GRANT SELECT ON LARGE OBJECT …: pg_read_all_data does not reach them"},
-	{"permission denied for", "let the user read everything: GRANT pg_read_all_data TO the user, or dump as the owner"},
-	{"permission denied to create database", "let the user create databases: ALTER ROLE … CREATEDB"},
+	{"permission denied for", letRead},
+	{"permission denied to create database", letCreate},
 	{"must be member of role", wayOfOwners},
 	{"must be able to SET ROLE", wayOfOwners},
 	{`role "`, "create the roles first: the part with the globals brings them back, or pg_dumpall --globals-only on the old server shows them"},
@@ -269,7 +285,10 @@ func (db *pgDatabase) explain(what string, err error) error {
 	text := err.Error() + "\n" + backup.OutputOf(err)
 	for _, h := range hints {
 		if strings.Contains(text, h.words) {
-			return fmt.Errorf("%s of database %s on %s: %w; %s", what, db.name, db.place, err, h.way)
+			if way := db.spell(h.way); !strings.Contains(text, way) { // else it was told further in
+				err = fmt.Errorf("%w; %s", err, way)
+			}
+			break
 		}
 	}
 	return fmt.Errorf("%s of database %s on %s: %w", what, db.name, db.place, err)

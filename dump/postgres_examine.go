@@ -110,10 +110,9 @@ func (db *pgDatabase) examineTables(ctx context.Context, conn *pgconn.PgConn) []
 	case err != nil:
 		return []backup.Diagnosis{diagnosis(backup.LevelError, "database %s on %s: %v", db.name, db.place, err)}
 	case len(closed) > 0:
-		return []backup.Diagnosis{diagnosis(backup.LevelError, "user %s may not read all of database %s, and pg_dump would fail: %s; let the user read "+
-			"everything: GRANT pg_read_all_data TO the user, or dump as the owner; with row level security also ALTER ROLE … BYPASSRLS, and for "+
-			"large objects GRANT SELECT ON LARGE OBJECT …",
-			db.conf.User, db.name, summed(closed))}
+		return []backup.Diagnosis{diagnosis(backup.LevelError, "user %s may not read all of database %s, and pg_dump would fail: %s; %s; with row level "+
+			"security also %s, and for large objects GRANT SELECT ON LARGE OBJECT …", db.conf.User, db.name, summed(closed), db.spell(letRead),
+			db.spell("ALTER ROLE … BYPASSRLS"))}
 	}
 	return []backup.Diagnosis{diagnosis(backup.LevelOK, "user %s may read all tables of database %s", db.conf.User, db.name)}
 }
@@ -129,7 +128,7 @@ func (db *pgDatabase) examineScratch(ctx context.Context, conn *pgconn.PgConn) [
 		return failing(fmt.Errorf("database %s on %s: %w", db.name, db.place, err))
 	}
 	if allowed == "" {
-		return []backup.Diagnosis{diagnosis(backup.LevelNote, "user %s may not create databases: for drills and restores, ALTER ROLE … CREATEDB", db.conf.User)}
+		return []backup.Diagnosis{diagnosis(backup.LevelNote, "user %s may not create databases: for drills and restores, %s", db.conf.User, db.spell(letCreate))}
 	}
 	var size int64
 	if text, err := pgValue(ctx, conn, "SELECT pg_database_size(current_database())"); err == nil {

@@ -110,12 +110,16 @@ func fits(engine string, server pgVersion, t *backup.Task) error {
 func (db *pgDatabase) mayReplace(ctx context.Context, conn *pgconn.PgConn) error {
 	missing, err := pgValue(ctx, conn, `SELECT CASE
 		WHEN rolsuper THEN NULL
-		WHEN NOT rolcreatedb THEN 'create databases: ALTER ROLE … CREATEDB'
-		WHEN EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1 AND NOT pg_has_role(datdba, 'MEMBER'))
-			THEN 'rename the database: make it its owner'
+		WHEN NOT rolcreatedb THEN 'create'
+		WHEN EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1 AND NOT pg_has_role(datdba, 'MEMBER')) THEN 'rename'
 		END FROM pg_catalog.pg_roles WHERE rolname = current_user`, db.name)
-	if err == nil && missing != "" {
-		err = fmt.Errorf("user %s must be allowed to %s", db.conf.User, missing)
+	switch {
+	case err != nil:
+	case missing == "create":
+		err = fmt.Errorf("user %s must be allowed to create databases: %s", db.conf.User, db.spell(letCreate))
+	case missing == "rename":
+		err = fmt.Errorf("user %s must be allowed to rename the database: let a superuser run: ALTER DATABASE %s OWNER TO %s",
+			db.conf.User, quoteName(db.name), quoteName(db.conf.User))
 	}
 	if err != nil {
 		return db.explain("replacing", err)

@@ -187,5 +187,5 @@ func newDatabase(job string, at time.Time) string {
 		}
 		return '_'
 	}, strings.ToLower(job))
-	return plain[:min(len(plain), 30)] + "_restored_" + at.UTC().Format("20060102_150405")
+	return plain[:min(len(plain), 30)] + backup.RestoredInfix + at.UTC().Format("20060102_150405")
 }
