@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -164,14 +165,15 @@ func (s *session) printRecovered(ctx context.Context, x backup.Snapshot, target 
 
 // wayBack says how a part that was restored as files goes back into its place.
 func wayBack(p backup.ManifestPart, at string) string {
-	at = quoted(at)
+	at, name := quoted(at), databaseName(p.Facts.Source)
 	form := backup.FormOf(p.Kind, backup.Part{Name: p.Name, Folder: p.Folder})
 	if form == backup.FormArchive && strings.Contains(p.Checked, "script") { // an imported one
 		form = backup.FormPostgres
 	}
 	switch form {
 	case backup.FormPostgres:
-		return "into a new database:\n    createdb --template=template0 NAME && psql -X --set=ON_ERROR_STOP=1 --dbname=NAME --file=" + at
+		return "into a new database, with the roles made before:\n    createdb --template=template0 --owner=OWNER " + name +
+			" && psql -X --set=ON_ERROR_STOP=1 --dbname=" + name + " --file=" + at
 	case backup.FormRoles:
 		return "before the databases, by a superuser; errors about roles that exist are as they should be:\n    psql -X --dbname=postgres --file=" + at
 	case backup.FormArchive:
@@ -179,16 +181,20 @@ func wayBack(p backup.ManifestPart, at string) string {
 		if version, ok := strings.CutPrefix(p.Tool, "pg_dump "); ok {
 			tool = " (pg_restore " + printable(version) + " or newer)"
 		}
-		return "into a new database, with the roles made before" + tool + ":\n" +
-			"    createdb --template=template0 NAME && pg_restore --exit-on-error --single-transaction --dbname=NAME " + at
+		if name == "postgres" { // which every server has
+			return "into the database of that name, with the roles made before" + tool + ":\n" +
+				"    pg_restore --exit-on-error --single-transaction --dbname=postgres " + at
+		}
+		return "under its old name, with its owner and settings, by a superuser, with the roles made before" + tool + ":\n" +
+			"    pg_restore --create --exit-on-error --dbname=postgres " + at
 	case backup.FormMySQL:
-		return "into a new database:\n    mariadb --execute='create database NAME' && mariadb NAME < " + at
+		return "into a new database:\n    mariadb --execute='create database " + name + "' && mariadb " + name + " < " + at
 	case backup.FormUsers:
 		return "by an administrator; errors about users that exist are as they should be:\n    mariadb --force < " + at
 	case backup.FormFixture:
 		return "into a database that migrate has made:\n    python manage.py migrate && python manage.py loaddata " + at
 	case backup.FormSQLite:
-		return "in place of the lost file, while nothing has it open and no -wal or -journal lies beside it:\n    cp " + at + " PLACE"
+		return "in place of the lost file, while nothing has it open and no -wal or -journal lies beside it:\n    cp " + at + " PLACE   # " + printable(strings.TrimPrefix(p.Facts.Source, "database "))
 	case backup.FormCaddy:
 		return "before Caddy starts, as the user that it runs as:\n    cp -a " + at + "/storage/. STORAGE   # as a rule ~/.local/share/caddy, " +
 			"or as `storage` in " + at + "/caddyfile says"
@@ -196,6 +202,16 @@ func wayBack(p backup.ManifestPart, at string) string {
 		return "to where it was:\n    cp -a " + at + "/. PLACE   # " + printable(strings.TrimPrefix(p.Facts.Source, "folder "))
 	}
 	return "what a program has printed, for the program that reads it: " + printable(p.Facts.Source)
+}
+
+var plainDatabase = regexp.MustCompile(`^database ([A-Za-z0-9_]+) on `)
+
+// databaseName is the name of the database that was dumped, by what the manifest says of it; "NAME" where somebody has to put it in.
+func databaseName(source string) string {
+	if m := plainDatabase.FindStringSubmatch(source); m != nil {
+		return m[1]
+	}
+	return "NAME"
 }
 
 // quoted is a word for a shell.

@@ -183,9 +183,11 @@ func (p *kitPage) pieces(k Kit) {
 func (p *kitPage) piece(form Form, kind, part string) {
 	switch form {
 	case FormArchive:
-		p.text(0, "A PostgreSQL database, as "+part+": into a new, empty database, with the programs of that PostgreSQL or a newer one. Roles "+
-			"that own things must be there first.")
-		p.command("createdb", "restored")
+		p.text(0, "A PostgreSQL database, as "+part+", with the programs of that PostgreSQL or a newer one. Roles that own things must be there "+
+			"first. By a superuser, under its old name, with its owner and settings:")
+		p.command("pg_restore", "--create", "--exit-on-error", "--dbname=postgres", shellWord(part))
+		p.text(0, "Or, where a database of that name is there, into a new, empty one:")
+		p.command("createdb", "--template=template0", "restored")
 		p.command("pg_restore", "--exit-on-error", "--single-transaction", "--dbname=restored", shellWord(part))
 	case FormPostgres:
 		p.text(0, "A PostgreSQL database, as the script "+part+": into a new, empty database.")
