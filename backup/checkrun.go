@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -24,7 +25,18 @@ type checkRun struct {
 	acceptFewer bool
 }
 
+// do checks. Another repository than before is opened only when it is accepted as well; what is remembered of the old one goes.
 func (c checkRun) do(ctx context.Context) error {
+	err := c.examine(ctx)
+	if c.acceptFewer && errors.Is(err, errAnother) {
+		c.log.Warn("the repository is another one than before, and accepted as it is")
+		c.vault.forgetAll(ctx, c.setup)
+		err = c.examine(ctx)
+	}
+	return err
+}
+
+func (c checkRun) examine(ctx context.Context) error {
 	return c.locked(ctx, false, func(ctx context.Context, r *repo.Repository, _ *repo.Lock) error {
 		if _, err := c.vault.look(ctx, c.runner, r, c.acceptFewer); err != nil {
 			c.log.Warn("cannot tell whether anything was removed from the repository", "error", err)

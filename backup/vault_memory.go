@@ -100,6 +100,9 @@ func (v *vault) forgetAll(ctx context.Context, c *setup) {
 	}
 }
 
+// errAnother is wrapped, beside ErrConflict, while the place of a repository holds another one than is remembered.
+var errAnother = errors.New("another one than before")
+
 // recognise compares the repository that was found with the one that is remembered.
 func (v *vault) recognise(ctx context.Context, c *setup, id string) error {
 	m, err := v.remembered(ctx, c)
@@ -114,8 +117,8 @@ func (v *vault) recognise(ctx context.Context, c *setup, id string) error {
 		v.remember(ctx, c, id, func(*memory) {})
 		return nil
 	}
-	return fmt.Errorf("%w: repository %q at %s is another one than before: its ID is %s, it was %s: bring the right one back, or, "+
-		"if the change is meant, delete the key %s from Caddy's storage", ErrConflict, v.name, v.location, id, m.ID, memoryKey(v.location))
+	return fmt.Errorf("%w: repository %q at %s is %w: its ID is %s, it was %s: bring the right one back, or, if the change is meant: %s",
+		ErrConflict, v.name, v.location, errAnother, id, m.ID, v.command("check --accept-fewer"))
 }
 
 // distrust has writers not count on the packs that are remembered as damaged: what one of them held is stored again. It

@@ -142,11 +142,17 @@ func TestGone(t *testing.T) {
 		}
 		storagetest.Copy(t, e.Storage, copied)
 		run := e.RunBackup(t, "shop")
-		if run.State != backup.StateFailed || !strings.Contains(run.Error, "is another one than before") || !strings.Contains(run.Error, backup.MemoryKey("memory")) {
+		if run.State != backup.StateFailed || !strings.Contains(run.Error, "is another one than before") || !strings.Contains(run.Error, "caddy backup check --accept-fewer") {
 			t.Fatalf("%+v", run)
 		}
-		if err := e.Store.Delete(t.Context(), backup.MemoryKey("memory")); err != nil {
-			t.Fatal(err)
+		for _, accepted := range []bool{false, true} {
+			check, err := e.Check(t.Context(), "alice", backup.CheckRequest{AcceptFewer: accepted})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if check = e.Wait(t, check.ID); (check.State == backup.StateOK) != accepted {
+				t.Fatalf("%+v", check)
+			}
 		}
 		e.Backed(t, "shop")
 		requireSnapshots(t, e, 3)
