@@ -3,6 +3,7 @@ package caddybackup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,6 +72,9 @@ func passwordOf(r backup.KitRepository) ([]byte, error) {
 	}
 	if service := activeService(); service != nil { // of this process: with --standalone
 		return service.Password(r.Name)
+	}
+	if r.PasswordFrom == "" {
+		return nil, errors.New("it was generated, and its file in Caddy's data directory is gone: look for a copy of the recovery kit; caddy backup doctor says more")
 	}
 	return nil, fmt.Errorf("it comes from %s: look there, or add --standalone and --config, with which the configuration is read here",
 		r.PasswordFrom)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-backup/caddy-backup/backup"
@@ -142,6 +143,9 @@ func (s *session) printSnapshot(ctx context.Context, x backup.Snapshot) error {
 	field("Repository", x.Repository)
 	field("Paths", strings.Join(x.Paths, " "))
 	field("Tags", strings.Join(x.Tags, " "))
+	if x.Manifest != nil && slices.Contains(x.Tags, "suspect") {
+		field("Suspect", strings.Join(x.Manifest.Doubts, "; "))
+	}
 	field("Note", x.Note)
 	field("Size", fmt.Sprintf("%s, %s new (%s stored)", size(x.Size), size(x.Added), size(x.Stored)))
 	if len(x.Parts) > 0 {
@@ -150,12 +154,32 @@ func (s *session) printSnapshot(ctx context.Context, x backup.Snapshot) error {
 	if err := t.write(s.out); err != nil || len(x.Parts) == 0 {
 		return err
 	}
-	parts := table{right: []int{2}}
-	parts.row("PATH", "TYPE", "SIZE", "SHA-256")
+	rows := rowsOf(x)
+	parts := table{right: []int{2, 3}}
+	parts.row("PATH", "TYPE", "SIZE", "ROWS", "SHA-256")
 	for _, p := range x.Parts {
-		parts.row(printable(p.Path), p.Type, size(p.Size), p.SHA256)
+		parts.row(printable(p.Path), p.Type, size(p.Size), rows[p.Path], p.SHA256)
 	}
 	return parts.write(s.out)
+}
+
+// rowsOf counts the rows in the parts of a snapshot, by their paths: which of two still has what was deleted.
+func rowsOf(x backup.Snapshot) map[string]string {
+	counted := map[string]string{}
+	if x.Manifest == nil {
+		return counted
+	}
+	for _, p := range x.Manifest.Parts {
+		if p.Rows == nil {
+			continue
+		}
+		var all int64
+		for _, n := range p.Rows {
+			all += n
+		}
+		counted["/"+x.Job+"/"+p.Name] = humanize.Comma(all)
+	}
+	return counted
 }
 
 func lsCommand() *cobra.Command {

@@ -109,7 +109,7 @@ func (r *Repository) configure(ctx caddy.Context, name, dataDir string) (backup.
 		return c, err
 	}
 	if password != "" {
-		c.Password, c.PasswordFrom = []byte(password), placeOf(r.Password)
+		c.Password, c.PasswordFrom, c.PasswordFiles = []byte(password), placeOf(r.Password), filesIn(r.Password)
 	}
 	if r.StorageRaw == nil {
 		r.StorageRaw = caddyconfig.JSONModuleObject(

@@ -53,15 +53,16 @@ type Config struct {
 
 // RepositoryConfig says where a repository is and how it opens.
 type RepositoryConfig struct {
-	Name         string // "default" when there is one only
-	Storage      Storage
-	Password     []byte // empty: generated once, when the repository is created, into DataDir
-	PasswordFrom string // for people, where Password is kept: "the file /run/secrets/backup"; never a secret
-	Compression  repo.Compression
-	PackSize     int // bytes; 0 = default
-	Check        CheckPlan
-	Prune        PrunePlan
-	ReadOnly     bool // it is only read, by a recovery: where it cannot be locked, it is read without
+	Name          string // "default" when there is one only
+	Storage       Storage
+	Password      []byte   // empty: generated once, when the repository is created, into DataDir
+	PasswordFrom  string   // for people, where Password is kept: "the file /run/secrets/backup"; never a secret
+	PasswordFiles []string // files that Password was read from, and is read from again at the next start
+	Compression   repo.Compression
+	PackSize      int // bytes; 0 = default
+	Check         CheckPlan
+	Prune         PrunePlan
+	ReadOnly      bool // it is only read, by a recovery: where it cannot be locked, it is read without
 }
 
 // Storage is a repo.Storage that can say where it is.

@@ -120,7 +120,7 @@ func (c checkRun) judge(report *repo.CheckReport, reads *reads) error {
 	for _, p := range report.Problems {
 		if p.Error {
 			return fmt.Errorf("%s found, the first: %s; repair the index, and then the snapshots: %s, then %s",
-				were(report.Errors(), "error"), strings.TrimSpace(p.File+" "+p.Text),
+				were(report.Errors(), "error"), strings.TrimSpace(p.File+" "+strings.ReplaceAll(p.Text, "\n", "; ")),
 				c.vault.command("repair index"), c.vault.command("repair snapshots"))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,7 @@ func (s *Service) examineRepository(ctx context.Context, c *setup, config Reposi
 	if r != nil {
 		found = append(found, v.examineLocks(ctx, c)...)
 		found = append(found, v.examineKeys(ctx, r)...)
+		found = append(found, v.examinePasswordFiles(config.PasswordFiles)...)
 		found = append(found, v.examineSnapshots(ctx, c, r)...)
 		found = append(found, s.examineChecks(v.name))
 		for _, alarm := range alarms(s.allRuns(), v.name) {
@@ -189,6 +191,8 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 	}
 	own, err := v.ownKey(ctx, r)
 	switch {
+	case errors.Is(err, errPasswordLost):
+		found = append(found, wrong(fmt.Errorf("%w; %s, and write that one into the configuration", err, v.rescue())))
 	case err != nil:
 		found = append(found, wrong(err))
 	case own.IsZero():
@@ -199,6 +203,27 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 		found = append(found, warning("the password was changed, and the configuration still has the old one: %s", v.newInConfig()))
 	}
 	return found
+}
+
+// examinePasswordFiles looks whether the password could be read again: while the server runs, nobody misses it, and once it has
+// stopped it is too late.
+func (v *vault) examinePasswordFiles(files []string) (found []Diagnosis) {
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err == nil && len(bytes.TrimSpace(data)) == 0 {
+			err = fmt.Errorf("file %s is empty", name)
+		}
+		if err != nil {
+			found = append(found, wrong(fmt.Errorf("its password cannot be read again, and Caddy would not start: %w; write it there anew (it stands in "+
+				"the recovery kit); %s", err, v.rescue())))
+		}
+	}
+	return found
+}
+
+// rescue is the way out for who has lost the password of a repository that is still open.
+func (v *vault) rescue() string {
+	return "when it is lost, let this server run on, and make another: " + v.command("key add")
 }
 
 // examineSnapshots reads what there is, and compares it with the clock.

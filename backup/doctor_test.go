@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -80,6 +82,9 @@ func TestDoctor(t *testing.T) {
 		}, backup.LevelError, "job shop, source db", "panic: oh"},
 		{"password", func(_ *testing.T, c *backup.Config) { c.Repositories[0].Password = []byte(canaryPassword) },
 			backup.LevelError, "repository default", "wrong password"},
+		{"password file", func(t *testing.T, c *backup.Config) {
+			c.Repositories[0].PasswordFiles = []string{filepath.Join(t.TempDir(), "gone")}
+		}, backup.LevelError, "repository default", "caddy backup key add --repository default"},
 		{"not made yet", on(func(*testing.T, backup.Storage) backup.Storage { return new(storage.Memory) }),
 			backup.LevelNote, "repository default", "the first backup makes it"},
 		{"cannot be written", on(func(_ *testing.T, st backup.Storage) backup.Storage {
@@ -139,6 +144,27 @@ func TestDoctor(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestDoctorPasswordLost: while the server runs, nothing else misses the file with a generated password.
+func TestDoctorPasswordLost(t *testing.T) {
+	e := backuptest.New(t, func(c *backup.Config) {
+		c.Repositories[0].Storage, c.Repositories[0].Password = new(storage.Memory), nil
+	})
+	e.Cheap()
+	e.Backed(t, "shop")
+	files := must(filepath.Glob(filepath.Join(e.Config.DataDir, "*.password")))(t)
+	if len(files) != 1 {
+		t.Fatal(files)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	e.Backed(t, "shop")
+	x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+	if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelError || !strings.Contains(text, "let this server run on, and make another: caddy backup key add") {
+		t.Errorf("%s: %s", x.Level, text)
 	}
 }
 

@@ -106,7 +106,7 @@ func (x *replacement) secure(ctx context.Context) error {
 	s, path, err := x.snapshotNow(ctx)
 	if err != nil {
 		return fmt.Errorf("what is there now cannot be backed up, so it is not replaced: %w; nothing was changed. Put that right, or, "+
-			"if there is nothing any more, or it can be given up, restore without a safety snapshot (--no-safety, no_safety)", err)
+			"if there is nothing any more, or it can be given up, restore without a safety snapshot (--no-safety, no_safety): it is kept beside then", err)
 	}
 	x.update(func(run *Run) { run.Safety = s.ID.String() })
 	x.log.Info("safety snapshot made of what is there now", "snapshot", s.ID.Short())

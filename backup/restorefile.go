@@ -263,6 +263,9 @@ func (x *fileRestoreRun) verify(ctx context.Context) (size int64, facts Facts, e
 			return err
 		})
 	})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return 0, Facts{}, err
+	}
 	if err != nil {
 		return 0, Facts{}, fmt.Errorf("it is not whole, or no dump of a source of kind %s: %w", x.part.source.Kind, err)
 	}

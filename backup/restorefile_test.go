@@ -37,6 +37,17 @@ func TestRestoreFileChanged(t *testing.T) {
 	}
 }
 
+// TestRestoreFileMissing: a name that was mistyped is no dump that is broken.
+func TestRestoreFileMissing(t *testing.T) {
+	e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Sources[0].Source = &indexer{Source: backuptest.NewSource("data")} })
+	file := filepath.Join(t.TempDir(), "mistyped.sql")
+	run := must(e.RestoreFile(t.Context(), "alice", backup.FileRestore{Job: "shop", Part: "db.sql", File: file, Place: "beside"}))(t)
+	run = wait(t, e, run.ID)
+	if run.State != backup.StateFailed || !strings.Contains(run.Error, file) || !strings.Contains(run.Error, "no such file") || strings.Contains(run.Error, "no dump") {
+		t.Errorf("%s: %s", run.State, run.Error)
+	}
+}
+
 // TestRestoreLooked: what was looked at is replaced, and nothing else, should the job be another one by now.
 func TestRestoreLooked(t *testing.T) {
 	e := backuptest.New(t, func(c *backup.Config) { c.Jobs[0].Sources[0].Source = &indexer{Source: backuptest.NewSource("data")} })

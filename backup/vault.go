@@ -166,6 +166,9 @@ func (v *vault) close() {
 	v.id.Store(nil)
 }
 
+// errPasswordLost is wrapped, beside repo.ErrWrongPassword, while there is neither a configured nor a generated password.
+var errPasswordLost = errors.New("none was generated for it on this machine, or its file is gone")
+
 // knownPassword is the configured password, or the one that was generated for this place.
 func (v *vault) knownPassword() ([]byte, error) {
 	if changed := v.changed.Load(); changed != nil {
@@ -176,8 +179,8 @@ func (v *vault) knownPassword() ([]byte, error) {
 	}
 	path := generatedPassword(v.dataDir, v.location)
 	if path == "" {
-		return nil, fmt.Errorf("repository %q at %s exists, but no `password` is configured, and none was generated for it on this "+
-			"machine: write `password` into the configuration: %w", v.name, v.location, repo.ErrWrongPassword)
+		return nil, fmt.Errorf("repository %q at %s exists, but no `password` is configured, and %w: write `password` into the configuration: %w",
+			v.name, v.location, errPasswordLost, repo.ErrWrongPassword)
 	}
 	return readPassword(path)
 }

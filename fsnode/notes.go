@@ -59,7 +59,7 @@ func bare(err error) error {
 func readable(err error, path, rel string) error {
 	err = fmt.Errorf("read %s: %w", path, bare(err))
 	if rel == "" && errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; correct the path, or mount the disk that it lies on", err)
+		return fmt.Errorf("%w; correct the path, mount the disk that it lies on, or restore what is lost (--overwrite)", err)
 	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
