@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -76,7 +77,7 @@ func addCommands(root *cobra.Command) {
 		addCommand(), removeCommand(),
 		forgetCommand(), pruneCommand(), deleteCommand(), repairCommand(), statsCommand(), diffCommand(),
 		keepCommand("keep", "Pins snapshots", true), keepCommand("unkeep", "Unpins snapshots", false), acceptCommand(),
-		mailCommand(),
+		mailCommand(), helpCommand(root),
 	)
 }
 
@@ -159,4 +160,22 @@ func exitCode(err error) int {
 type codeError struct {
 	error
 	code int
+}
+
+// helpCommand is what people type who do not know about --help. Cobra has its own for the root of all commands only.
+func helpCommand(backups *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Says what a command does, as --help behind it",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := backups.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("there is no command %q; caddy backup help lists them", strings.Join(args, " "))
+			}
+			if err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+	}
 }

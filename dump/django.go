@@ -174,7 +174,7 @@ func (d *Django) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup
 	}
 	rows, err := dumpAlong(ctx, t, program, w, func(r io.Reader) (map[string]int64, error) { return readFixture(d.format(), r) })
 	if err != nil {
-		return backup.Facts{}, fmt.Errorf("dumpdata of %s: %w", d.Manage, d.hinted(err))
+		return backup.Facts{}, fmt.Errorf("dumpdata of %s: %w", d.Manage, hintDamaged(err))
 	}
 	return backup.Facts{
 		Engine: "Django " + project.Django, Tool: "manage.py dumpdata", Rows: rows,

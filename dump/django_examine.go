@@ -64,30 +64,32 @@ func (d *Django) interpreter() string {
 // explain says why a project does not answer, as far as the end of what it said tells, and what to do. The rest of that is not
 // repeated: it may hold anything.
 func (d *Django) explain(err error) error {
-	if hinted := d.hinted(err); hinted != err || backup.OutputOf(err) == "" {
-		return hinted
-	}
-	return fmt.Errorf("%w; to see why: cd %s && %s manage.py check", err, filepath.Dir(d.Manage), d.python())
-}
-
-// hinted adds what to do to an error, where what the project said tells that.
-func (d *Django) hinted(err error) error {
 	said := backup.OutputOf(err)
-	for _, h := range djangoHints {
-		if m := h.words.FindStringSubmatch(said); m != nil {
-			return fmt.Errorf("%w: %s", err, h.way(d, d.python(), m))
-		}
-	}
-	return err
-}
-
-// python is the interpreter with its path, if it is there.
-func (d *Django) python() string {
 	python := d.interpreter()
 	if path, missing := findProgram(python); missing == nil {
-		return path
+		python = path
 	}
-	return python
+	for _, h := range djangoHints {
+		if m := h.words.FindStringSubmatch(said); m != nil {
+			return fmt.Errorf("%w: %s", err, h.way(d, python, m))
+		}
+	}
+	if said == "" {
+		return err
+	}
+	return fmt.Errorf("%w; to see why: cd %s && %s manage.py check", err, filepath.Dir(d.Manage), python)
+}
+
+var damagedSQLite = regexp.MustCompile(`database disk image is malformed|file is not a database`)
+
+const restoreSQLite = "its SQLite database is damaged: restore the last good backup"
+
+// hintDamaged adds to the error of a dump what most needs to be told, and nothing else of what the project said.
+func hintDamaged(err error) error {
+	if damagedSQLite.MatchString(backup.OutputOf(err)) {
+		return fmt.Errorf("%w: %s", err, restoreSQLite)
+	}
+	return err
 }
 
 type djangoHint struct {
@@ -100,9 +102,7 @@ const nameVirtualenv = "name the project's own Python with virtualenv <folder> o
 // djangoHints are the ways in which a project does not begin. What was found in the text are names of modules, of variables and
 // of files.
 var djangoHints = []djangoHint{
-	{regexp.MustCompile(`database disk image is malformed|file is not a database`), func(d *Django, _ string, _ []string) string {
-		return "its SQLite database is damaged: restore the last good backup"
-	}},
+	{damagedSQLite, func(*Django, string, []string) string { return restoreSQLite }},
 	{regexp.MustCompile(`Couldn't import Django|No module named '?django('|\.|$|\n)`), func(_ *Django, python string, _ []string) string {
 		return fmt.Sprintf("Django cannot be imported by %s: %s, or install it there: %s -m pip install django", python, nameVirtualenv, python)
 	}},

@@ -73,6 +73,7 @@ func TestDjangoExplain(t *testing.T) {
 		"UndefinedValueError: SECRET_KEY not found. Declare it as envvar":  "env SECRET_KEY {env.SECRET_KEY}",
 		"PermissionError: [Errno 13] Permission denied: '/srv/shop/.env'":  "user shop may not use /srv/shop/.env",
 		"  File \"x\"\nSyntaxError: invalid syntax":                        "does not understand the project",
+		"sqlite3.DatabaseError: database disk image is malformed":          "its SQLite database is damaged: restore the last good backup",
 		"ValueError: canary": "cd /srv/shop && ",
 		"":                   "status 1",
 	} {
