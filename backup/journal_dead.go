@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -167,15 +168,21 @@ func (d *deadJournal) settle() error {
 	return os.Remove(d.file.Name())
 }
 
-// endGroups kills the children that the dead process left, each only while the leader of its group is proved to be the
-// same process as then.
+// endGroups kills the children that the dead process left: each group that it noted, only while its leader is proved to be the same
+// process as then, and each of which one is proved to descend from it. Those may have no leader any more, for the kernel ends the
+// programs themselves with us, and may never have been noted, for a program runs before its number is known.
 func (d *deadJournal) endGroups(log *slog.Logger) {
 	if !d.owner.here() {
 		return // another boot or another container: they ended with it, and the numbers mean others now
 	}
+	groups := groupsOf(d.owner)
 	for pgid, start := range d.left.groups {
-		now, there := startTime(pgid)
-		if pgid <= 1 || start == 0 || !there || now != start {
+		if now, there := startTime(pgid); start != 0 && there && now == start && !slices.Contains(groups, pgid) {
+			groups = append(groups, pgid)
+		}
+	}
+	for _, pgid := range groups {
+		if pgid <= 1 {
 			continue
 		}
 		log.Warn("ending a process that an own process left behind", "group", pgid, "pid", d.owner.PID)

@@ -1,8 +1,11 @@
 package backup
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -246,13 +249,67 @@ func TestSweepGroups(t *testing.T) {
 				if !c.ended {
 					t.Error("a process of somebody else's was ended")
 				}
-			case <-time.After(map[bool]time.Duration{true: 10 * time.Second, false: 200 * time.Millisecond}[c.ended]):
+			case <-time.After(map[bool]time.Duration{true: time.Minute, false: 200 * time.Millisecond}[c.ended]):
 				if c.ended {
 					t.Error("it was not ended")
 				}
 				child.Process.Kill()
 				<-ended
 			}
+		})
+	}
+}
+
+// TestSweepOrphans ends what is left of a group whose leader is gone, and was noted or not, if it descends from the dead process, and
+// nothing else.
+func TestSweepOrphans(t *testing.T) {
+	dead := deadProcess(t)
+	elsewhere := dead
+	elsewhere.Session++ // as of what became a daemon
+	for name, c := range map[string]struct {
+		owner, by process
+		noted     bool
+		ended     bool
+	}{
+		"left":         {dead, dead, true, true},
+		"not noted":    {dead, dead, false, true},
+		"somebody's":   {dead, process{PID: dead.PID, Start: dead.Start + 1}, true, false},
+		"a daemon":     {elsewhere, dead, true, false},
+		"earlier boot": {process{Boot: "an earlier boot", PID: dead.PID, Start: dead.Start, Namespace: dead.Namespace, Session: dead.Session}, dead, true, false},
+		"of who lives": {thisProcess(), thisProcess(), true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			leader := exec.Command("sh", "-c", "sleep 60 & echo $!")
+			leader.SysProcAttr, leader.Env, leader.Stdout = &syscall.SysProcAttr{Setpgid: true}, []string{"PATH=" + os.Getenv("PATH"), c.by.mark()}, w
+			if err := errors.Join(leader.Run(), w.Close()); err != nil {
+				t.Fatal(err)
+			}
+			orphan := bufio.NewReader(r) // ends with who has the pipe
+			if line, err := orphan.ReadString('\n'); err != nil {
+				t.Fatal(line, err)
+			}
+			dir := t.TempDir()
+			var events []string
+			if c.noted {
+				events = append(events, fmt.Sprintf(`{"group":%d,"start":1}`, leader.Process.Pid))
+			}
+			writeJournal(t, dir, "7-abcd", c.owner, events...)
+			if err := newJournal(dir, quiet).sweep("", nil); err != nil {
+				t.Error(err)
+			}
+			within := map[bool]time.Duration{true: 30 * time.Second, false: 100 * time.Millisecond}[c.ended]
+			if err := r.SetReadDeadline(time.Now().Add(within)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := orphan.ReadByte(); c.ended != (err == io.EOF) {
+				t.Errorf("ended: %v (%v)", err == io.EOF, err)
+			}
+			killGroup(leader.Process.Pid)
 		})
 	}
 }

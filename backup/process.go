@@ -1,6 +1,9 @@
 package backup
 
-import "os"
+import (
+	"fmt"
+	"os"
+)
 
 // process identifies a process beyond its number, which is used again: after a boot, and in every container.
 type process struct {
@@ -8,13 +11,20 @@ type process struct {
 	PID       int    `json:"pid"`
 	Start     uint64 `json:"start,omitempty"`     // since boot, in the kernel's ticks
 	Namespace string `json:"namespace,omitempty"` // in which PID is meant
+	Session   int    `json:"session,omitempty"`   // in which its programs are, but for those that became daemons
 }
 
 func thisProcess() process {
 	pid := os.Getpid()
 	start, _ := startTime(pid)
-	return process{Boot: bootID(), PID: pid, Start: start, Namespace: pidNamespace()}
+	return process{Boot: bootID(), PID: pid, Start: start, Namespace: pidNamespace(), Session: session()}
 }
+
+// ProcessMark is a variable ("NAME=value") for the environment of the programs that this process starts, and so for all that those
+// start: by it the next process knows what is left of them when they and this process are dead.
+func ProcessMark() string { return thisProcess().mark() }
+
+func (p process) mark() string { return fmt.Sprintf("CADDY_BACKUP_PROCESS=%d.%d", p.PID, p.Start) }
 
 // here reports whether p's number can be looked up by us: the same boot, the same container, and both are known.
 func (p process) here() bool {

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,19 +22,42 @@ func pidNamespace() string {
 
 // startTime is when a process started, in the kernel's ticks since boot, or false when there is no such process.
 func startTime(pid int) (uint64, bool) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	// The second field is the program's name in parentheses, and may hold anything. The 22nd is the start time.
-	end := bytes.LastIndexByte(stat, ')')
-	if end < 0 {
-		return 0, false
-	}
-	fields := strings.Fields(string(stat[end+1:]))
-	if len(fields) < 20 {
-		return 0, false
-	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
+	start, err := strconv.ParseUint(statField(strconv.Itoa(pid), 22), 10, 64)
 	return start, err == nil
+}
+
+// statField is a field of what the kernel tells of a process, counted from 1 as in its manual, behind the first two; "" when there
+// is no such process.
+func statField(pid string, field int) string {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	end := bytes.LastIndexByte(stat, ')') // the second field is the program's name in parentheses, and may hold anything
+	if err != nil || end < 0 {
+		return ""
+	}
+	if fields := strings.Fields(string(stat[end+1:])); field-3 < len(fields) {
+		return fields[field-3]
+	}
+	return ""
+}
+
+// session is the session that this process belongs to.
+func session() int {
+	id, _ := strconv.Atoi(statField("self", 6))
+	return id
+}
+
+// groupsOf lists the groups of processes that were started, directly or not, by a process that is dead, and stayed in its session.
+func groupsOf(p process) (pgids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if p.Session == 0 || statField(e.Name(), 6) != strconv.Itoa(p.Session) {
+			continue
+		}
+		environ, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
+		pgid, err := strconv.Atoi(statField(e.Name(), 5))
+		if err == nil && !slices.Contains(pgids, pgid) && slices.Contains(strings.Split(string(environ), "\x00"), p.mark()) {
+			pgids = append(pgids, pgid)
+		}
+	}
+	return pgids
 }

@@ -9,3 +9,7 @@ func bootID() string { return "" }
 func pidNamespace() string { return "" }
 
 func startTime(int) (uint64, bool) { return 0, false }
+
+func session() int { return 0 }
+
+func groupsOf(process) []int { return nil }

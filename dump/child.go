@@ -7,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
+
+	"github.com/caddy-backup/caddy-backup/backup"
 )
 
 // child is a program that runs. Its leader stays unreaped until reap, so that the number of its process group cannot
@@ -25,7 +28,7 @@ type child struct {
 func (p program) start(in io.Reader) (*child, error) {
 	c := &child{exited: make(chan struct{}), release: make(chan struct{}), status: make(chan error, 1)}
 	c.cmd = &exec.Cmd{
-		Path: p.path, Args: append([]string{p.path}, p.args...), Env: p.env, Dir: p.dir, ExtraFiles: p.files,
+		Path: p.path, Args: append([]string{p.path}, p.args...), Env: append(slices.Clip(p.env), backup.ProcessMark()), Dir: p.dir, ExtraFiles: p.files,
 		SysProcAttr: childAttributes(),
 	}
 	c.cmd.SysProcAttr.Credential = p.as
