@@ -18,7 +18,7 @@ func scriptServed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: served <socket> <file>")
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		certs, err := served(ts.MkAbs(args[0]))
 		if err == nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/handler"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // child is a server as a process of its own, as systemd runs it.
@@ -156,13 +157,27 @@ func (c *child) hang() (run backup.Run, pids []int) {
 	return run, pids
 }
 
-func (c *child) until(what string, ok func() bool) {
-	c.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+// patience is how long a test waits for what must come, also on a machine that has much else to do.
+const patience = 2 * time.Minute
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			c.Fatalf("waited in vain until %s", what)
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
+}
+
+func (c *child) until(what string, ok func() bool) {
+	c.Helper()
+	until(c.T, what, ok)
+}
+
+// wantGone wants processes to have ended that were killed: they take a moment to vanish.
+func wantGone(t *testing.T, pids ...int) {
+	t.Helper()
+	until(t, "the processes of the dump are gone", func() bool { return !alive(pids...) })
 }
 
 func (c *child) wantState(id string, want backup.State) {
@@ -213,15 +228,10 @@ func alive(pids ...int) bool {
 	})
 }
 
-// freeAddress is a loopback address that nobody listens at.
+// freeAddress is a loopback address that nobody listens at but who is told of it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(realtest.FreePort(t)))
 }
 
 // lockedBuffer is a buffer that a process writes to while a test reads.

@@ -64,7 +64,7 @@ func TestHooksAndTerm(t *testing.T) {
 			s.start()
 			s.until("the workers go on", func() bool { return !s.paused() && s.told() == want })
 			s.wantState(run.ID, backup.StateInterrupted)
-			s.until("the processes of the dump are gone", func() bool { return !alive(pids...) })
+			wantGone(t, pids...)
 			s.wantGreen()
 			s.end(syscall.SIGTERM)
 			s.start() // and not again

@@ -35,7 +35,7 @@ func next(t *testing.T, from <-chan mail) mail {
 	select {
 	case m := <-from:
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing was sent")
 		return mail{}
 	}
@@ -90,7 +90,7 @@ func TestNotifications(t *testing.T) {
 	wantPing("/fail")
 	wantHook(backup.EventFailure, failed)
 
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		all, err := admin.Notifiers(w.Context())
 		if err != nil {

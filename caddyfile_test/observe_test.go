@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,18 +51,21 @@ var (
 // awaitEvent waits for the event of a run.
 func awaitEvent(t *testing.T, run string) caddy.Event {
 	t.Helper()
-	for range 500 {
+	return awaitAny(t, "of run "+run, func(e caddy.Event) bool { return e.Data["run"] == run })
+}
+
+// awaitAny waits for an event that is one of those wanted.
+func awaitAny(t *testing.T, which string, wanted func(caddy.Event) bool) caddy.Event {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		events.mu.Lock()
 		list := events.list
 		events.mu.Unlock()
-		for _, e := range list {
-			if e.Data["run"] == run {
-				return e
-			}
+		if i := slices.IndexFunc(list, wanted); i >= 0 {
+			return list[i]
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("no event of run %s came", run)
+	t.Fatalf("no event %s came", which)
 	return caddy.Event{}
 }
 

@@ -157,7 +157,7 @@ func finish(t *testing.T, c *handler.Client, id string) backup.Run {
 // await waits until a run is as wanted.
 func await(t *testing.T, c *handler.Client, id string, wanted func(backup.Run) bool) backup.Run {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	for {
 		run, err := c.Run(ctx, id)

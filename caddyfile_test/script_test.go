@@ -100,7 +100,7 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await <file>")
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		_, err := os.Stat(ts.MkAbs(args[0]))
 		if err == nil {

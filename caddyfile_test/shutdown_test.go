@@ -30,9 +30,7 @@ func TestTerminate(t *testing.T) {
 	if took := c.end(syscall.SIGTERM); took > 4500*time.Millisecond {
 		t.Errorf("the server took %s to end; systemd kills it after 5s", took)
 	}
-	if alive(pids...) {
-		t.Error("the dump's processes live on")
-	}
+	wantGone(t, pids...)
 	if n := c.locks(); n != 0 {
 		t.Errorf("%d locks are left", n)
 	}
@@ -50,7 +48,7 @@ func TestTerminateBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer upstream.Close()
-	_ = upstream.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	_ = upstream.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 	c := newChild(t, upstream.Addr().String())
 	c.start()
 	run, pids := c.hang()
@@ -68,7 +66,7 @@ func TestTerminateBusy(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	c.until("the dump's processes are gone", func() bool { return !alive(pids...) })
+	wantGone(t, pids...)
 	c.until("the lock is gone", func() bool { return c.locks() == 0 })
 	if took := time.Since(began); took > 4500*time.Millisecond {
 		t.Errorf("the run took %s to end; systemd kills the server after 5s", took)
@@ -95,7 +93,7 @@ func TestKill(t *testing.T) {
 
 	c.start()
 	c.wantState(run.ID, backup.StateInterrupted)
-	c.until("the processes of the dump are gone", func() bool { return !alive(pids...) })
+	wantGone(t, pids...)
 	c.wantGreen()
 	if n := c.locks(); n != 0 {
 		t.Errorf("%d locks are left", n)

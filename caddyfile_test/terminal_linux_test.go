@@ -24,6 +24,7 @@ type terminal struct {
 	user    *os.File // what a person sees and types on
 	program *os.File
 	seen    lockedBuffer
+	over    chan struct{} // closed when nobody can write to the person any more, and all is seen
 }
 
 func newTerminal(t *testing.T) *terminal {
@@ -43,8 +44,11 @@ func newTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{user: user, program: program}
-	go io.Copy(&term.seen, user)
+	term := &terminal{user: user, program: program, over: make(chan struct{})}
+	go func() {
+		defer close(term.over)
+		io.Copy(&term.seen, user) // until the other end is closed
+	}()
 	t.Cleanup(func() { program.Close(); user.Close() })
 	return term
 }
@@ -52,7 +56,7 @@ func newTerminal(t *testing.T) *terminal {
 // answer waits for a question behind which nothing that is typed is shown, and types.
 func (x *terminal) answer(t *testing.T, question, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		state, err := unix.IoctlGetTermios(int(x.program.Fd()), unix.TCGETS)
 		if err == nil && state.Lflag&unix.ECHO == 0 && strings.HasSuffix(x.seen.String(), question) {
 			break
@@ -97,7 +101,8 @@ func TestPasswordOnTheTerminal(t *testing.T) {
 			}
 			select {
 			case err := <-ended:
-				time.Sleep(50 * time.Millisecond) // for what is still on its way to the person
+				x.program.Close()
+				<-x.over
 				return x.seen.String(), err
 			case <-time.After(20 * time.Millisecond):
 			}

@@ -13,7 +13,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
-	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // TestDjangoContract holds the source to what every source promises.
@@ -100,9 +99,7 @@ func TestDjangoFaults(t *testing.T) {
 				t.Errorf("%+v, %v", list, err)
 			}
 			wantOne(t, to, backup.EventFailure)
-			if left := realtest.Leftovers(s.dir); len(left) > 0 {
-				t.Error(left)
-			}
+			dumptest.Gone(t, s.dir)
 		})
 	}
 	t.Run("hangs", func(t *testing.T) {
@@ -115,9 +112,7 @@ func TestDjangoFaults(t *testing.T) {
 		if _, err := s.in(t).source("python "+python).Dump(ctx, firstPartNamed("db.json"), begun, dumptest.Task(t)); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		if left := realtest.Leftovers(s.dir); len(left) > 0 {
-			t.Error(left)
-		}
+		dumptest.Gone(t, s.dir)
 	})
 	if err := os.WriteFile(mode, nil, 0o644); err != nil {
 		t.Fatal(err)

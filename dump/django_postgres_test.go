@@ -299,12 +299,7 @@ func testDjangoKilled(t *testing.T, s *djangoSite) {
 	}
 	for _, percent := range percents {
 		killWhenReady(t, "overwriteDjango", file, append(s.env, fmt.Sprintf("DUMP_TEST_PERCENT=%d", percent), "DUMP_TEST_MANAGE="+d.Manage, "TMPDIR="+marker)...)
-		for i := 0; len(realtest.Leftovers(marker)) > 0; i++ {
-			if i == 200 {
-				t.Fatalf("%d %%: left behind: %v", percent, realtest.Leftovers(marker))
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		dumptest.Gone(t, marker)
 		if s.state() != was {
 			t.Fatalf("%d %%: the live one is not as it was", percent)
 		}

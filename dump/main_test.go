@@ -95,6 +95,22 @@ func inputEnds() <-chan bool {
 	return end
 }
 
+// stopWhen is a context whose time is up as soon as a file is there, which a program makes that has come so far.
+func stopWhen(t *testing.T, file string) context.Context {
+	t.Helper()
+	ctx, stop := context.WithCancelCause(t.Context())
+	go func() {
+		defer stop(context.DeadlineExceeded)
+		for t.Context().Err() == nil {
+			if _, err := os.Stat(file); err == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	return ctx
+}
+
 func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -51,14 +51,15 @@ func testMySQLFaultyPrograms(t *testing.T, my *realtest.MariaDB) {
 		"prints nothing":        {"exit 0", "cut off"},
 		"ends early":            {"echo 'CREATE TABLE a (b int);'", "cut off"},
 		"in mid-value":          {"echo \"INSERT INTO a VALUES ('x\"; echo '-- Dump completed'", "cut off"},
-		"hangs, deaf to TERM":   {"trap '' TERM; echo 'SELECT 1;'; while :; do sleep 1; done", "was stopped"},
+		"hangs, deaf to TERM":   {"trap '' TERM; echo 'SELECT 1;'; : >BEGUN; while :; do sleep 1; done", "was stopped"},
 		"does not say what":     {"", ""},
 		"names another program": {"echo '\\! touch /tmp/pwned'; echo '-- Dump completed'", "not SQL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := mySource(t, my.DSN("big"))
 			dir := t.TempDir()
-			script := version + tc.script
+			begun := filepath.Join(dir, "begun")
+			script := version + strings.ReplaceAll(tc.script, "BEGUN", begun)
 			if tc.script == "" {
 				script, tc.want = "#!/bin/sh\necho hello\n", "does not say its version"
 			}
@@ -70,17 +71,13 @@ func testMySQLFaultyPrograms(t *testing.T, my *realtest.MariaDB) {
 			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 			ctx := t.Context()
 			if strings.Contains(tc.script, "TERM") {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
-				defer cancel()
+				ctx = stopWhen(t, begun)
 			}
 			_, err := m.Dump(ctx, backup.Part{}, io.Discard, dumptest.Task(t))
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
 			}
-			if left := realtest.Leftovers(dir); len(left) > 0 {
-				t.Error(left)
-			}
+			dumptest.Gone(t, dir)
 		})
 	}
 }

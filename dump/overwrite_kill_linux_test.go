@@ -152,7 +152,7 @@ func TestFilesOverwriteKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 			done, _ := filepath.Glob(filepath.Join(root, changePrefix+"*", changeNew, "*", "*.jpg"))
 			if len(done) >= files*percent/100 {
 				break

@@ -23,7 +23,7 @@ func (p *post) Deliver(_ context.Context, n backup.Notification) error {
 
 // wait gives what came, when there is something and a moment has passed in which more could have come.
 func (p *post) wait() []backup.Notification {
-	for range 100 {
+	for range 3000 {
 		time.Sleep(20 * time.Millisecond)
 		p.mu.Lock()
 		list := p.list

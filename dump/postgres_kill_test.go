@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
@@ -51,12 +50,7 @@ func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
 	}
 	for _, percent := range percents {
 		killWhenReady(t, "overwrite", file, "DUMP_TEST_PERCENT="+strconv.Itoa(percent), "TMPDIR="+marker)
-		for i := 0; len(realtest.Leftovers(marker)) > 0; i++ {
-			if i == 200 {
-				t.Fatalf("%d %%: left behind: %v", percent, realtest.Leftovers(marker))
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		dumptest.Gone(t, marker)
 		samePgState(t, x.state(t), x.is)
 		if left := buildings(t, pg); len(left) == 0 && percent > 10 { // so little fits into the buffers
 			t.Errorf("%d %%: there are %v", percent, left)

@@ -54,6 +54,7 @@ func pgFaults(pg *realtest.Postgres, repository string) []pgFault {
 	}
 	return []pgFault{
 		{"server crashes", func(t *testing.T, p *Postgres) func() {
+			p.Programs = fakePrograms(t, pg, "99.1", `"$REAL/pg_dump" "$@" | { sleep 1; cat; }; exit 1`, `exec "$REAL/pg_restore" "$@"`)
 			go func() {
 				for range 500 {
 					pid, _ := pg.TrySQL(context.Background(), "postgres", "SELECT pid FROM pg_stat_activity WHERE application_name = 'pg_dump' OR query LIKE 'COPY public.a %'")
@@ -63,10 +64,9 @@ func pgFaults(pg *realtest.Postgres, repository string) []pgFault {
 					}
 				}
 			}()
-			p.Programs = fakePrograms(t, pg, "99.1", `"$REAL/pg_dump" "$@" | { sleep 1; cat; }; exit 1`, `exec "$REAL/pg_restore" "$@"`)
 			return func() {
 				p.Programs = ""
-				for range 100 {
+				for range 2400 {
 					if _, err := pg.TrySQL(t.Context(), "postgres", "SELECT 1"); err == nil {
 						return
 					}
@@ -136,7 +136,9 @@ func testPostgresRuns(t *testing.T, pg *realtest.Postgres) {
 		c.Notifiers = []backup.NamedNotifier{{Name: "ops", Kind: "post", Notifier: told}}
 		c.Jobs[0].Notify = []backup.Subscription{{Notifiers: []string{"ops"}, On: []backup.Event{backup.EventFailure, backup.EventSuspect}, Output: true}}
 		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "postgres", Source: p}}
-		c.Jobs[0].Timeout = 6 * time.Second
+		if realtest.Soak() {
+			c.Jobs[0].Timeout = 20 * time.Second // for what hangs
+		}
 	})
 	e.Backed(t, "shop")
 	good := 1

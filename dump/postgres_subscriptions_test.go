@@ -16,7 +16,7 @@ import (
 func eventually(t *testing.T, pg *realtest.Postgres, database, sql, want string) {
 	t.Helper()
 	got := ""
-	for range 200 {
+	for range 2400 {
 		if got = strings.TrimSpace(pg.SQL(t, database, sql)); got == want {
 			return
 		}

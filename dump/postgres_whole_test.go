@@ -2,7 +2,6 @@ package dump
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -239,14 +238,16 @@ func testPostgresFaultyScripts(t *testing.T, pg *realtest.Postgres) {
 		{"prints nothing", `exit 0`, "does not end with the line"},
 		{"prints half", `"$REAL/pg_dump" "$@" | head -c 100000`, "does not end with the line"},
 		{"prints all but the last line", `"$REAL/pg_dump" "$@" | grep -v complete`, "does not end with the line"},
-		{"hangs", `"$REAL/pg_dump" "$@"; trap '' TERM; while :; do sleep 60; done`, "was stopped: context deadline exceeded"},
+		{"hangs", `"$REAL/pg_dump" "$@"; trap '' TERM; : >"$HERE/begun"; while :; do sleep 60; done`, "was stopped: context deadline exceeded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := fakePrograms(t, pg, "99.1", c.dump, "exit 1")
 			dumptest.NothingLeft(t)
 			t.Setenv("PATH", onlyPrograms(t, "sh", "head", "sleep", "grep"))
-			ctx, cancel := context.WithTimeout(t.Context(), map[bool]time.Duration{true: time.Second, false: time.Minute}[c.name == "hangs"])
-			defer cancel()
+			ctx := t.Context()
+			if c.name == "hangs" {
+				ctx = stopWhen(t, filepath.Join(dir, "begun"))
+			}
 			p := pgSource(t, pg.DSN("the shop"))
 			p.Programs, p.Format = dir, formatPlain
 			_, err := p.Dump(ctx, backup.Part{}, io.Discard, dumptest.Task(t))

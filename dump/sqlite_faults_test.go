@@ -66,7 +66,7 @@ func TestSQLiteFaults(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, err := sqliteSource(t, locked).Dump(ctx, backup.Part{}, io.Discard, dumptest.Task(t))
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 20*time.Second {
 			t.Errorf("err = %v after %v", err, time.Since(began))
 		}
 	})

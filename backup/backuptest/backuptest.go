@@ -58,7 +58,7 @@ func New(t testing.TB, change ...func(*backup.Config)) *Env {
 // Close ends a Service and fails the test when its runs do not end.
 func Close(t testing.TB, s *backup.Service) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		t.Errorf("closing the service: %v", err)

@@ -69,6 +69,10 @@ func (j *journal) Started(pgid int) (ended func()) {
 	}
 }
 
+// patience is how long what was ended may take to be gone, on a machine that has much else to do. What was not ended is there longer:
+// the programs of tests hang for a minute.
+const patience = 20 * time.Second
+
 // NothingLeft gives the test an empty TMPDIR and checks at its end that no file is in it, no more descriptors are open
 // than now, and no process lives that inherited it.
 func NothingLeft(t testing.TB) {
@@ -84,15 +88,28 @@ func NothingLeft(t testing.TB) {
 		// A killed process takes a moment to vanish from /proc, and a closed socket's poller to close.
 		var processes []string
 		var open int
-		for range 100 {
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			processes, open = realtest.Leftovers(dir), descriptors()
 			if len(processes) == 0 && open <= before {
 				return
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
 		t.Errorf("left behind: processes %v; %d descriptors, were %d", processes, open, before)
 	})
+}
+
+// Gone wants no process to live whose command line or environment has the marker in it. Those that were killed take a moment to vanish.
+func Gone(t testing.TB, marker string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		left := realtest.Leftovers(marker)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left behind: %v", left)
+		}
+	}
 }
 
 func descriptors() int {

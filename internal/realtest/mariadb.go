@@ -48,7 +48,7 @@ func StartMariaDB(t testing.TB, options ...string) *MariaDB {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
 	}
-	m.Port = freePort(t)
+	m.Port = FreePort(t)
 	m.daemon, m.cred = daemon, cred
 	m.options = append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + m.Socket(), "--port=" + strconv.Itoa(m.Port),
 		"--bind-address=127.0.0.1", "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=0",

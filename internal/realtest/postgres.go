@@ -41,7 +41,7 @@ func StartPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	cred := credential(t, "postgres", dir)
 	p.initdb(t, cred)
-	p.Port = freePort(t)
+	p.Port = FreePort(t)
 	args := []string{"-D", filepath.Join(dir, "data"), "-k", dir, "-p", strconv.Itoa(p.Port)}
 	for _, s := range append([]string{"listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off", "max_connections=40"}, settings...) {
 		args = append(args, "-c", s)

@@ -33,7 +33,7 @@ func StartRedis(t testing.TB, dir string, options ...string) *Redis {
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		program = path
 	}
-	r := &Redis{Dir: dir, Port: freePort(t), Password: "not-a-secret-" + rand.Text()}
+	r := &Redis{Dir: dir, Port: FreePort(t), Password: "not-a-secret-" + rand.Text()}
 	cmd := exec.Command(program, append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.Port), "--dir", dir, "--save", "",
 		"--dbfilename", RedisDump, "--requirepass", r.Password,
 		"--repl-diskless-sync-delay", "0", "--rdbcompression", "no", "--daemonize", "no"}, options...)...)

@@ -2,7 +2,6 @@ package realtest
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -22,7 +21,7 @@ type server struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// start starts the program in a folder, waits at most half a minute until it is ready, and has it stopped when the test ends.
+// start starts the program in a folder, waits at most two minutes until it is ready, and has it stopped when the test ends.
 func (s *server) start(t testing.TB, cmd *exec.Cmd, dir string, as *syscall.Credential, end syscall.Signal, ready func() bool) {
 	t.Helper()
 	s.name, s.signal, s.done = filepath.Base(cmd.Path), end, make(chan struct{})
@@ -52,7 +51,7 @@ func (s *server) start(t testing.TB, cmd *exec.Cmd, dir string, as *syscall.Cred
 }
 
 func (s *server) await(ready func() bool) bool {
-	for range 600 {
+	for range 2400 {
 		if ready() {
 			return true
 		}
@@ -117,12 +116,25 @@ func sbin(t testing.TB, program string) string {
 	return Need(t, program)
 }
 
-func freePort(t testing.TB) int {
+// FreePort is a port of 127.0.0.1 that nobody listens at and that stays the test's own until it ends: a socket is bound to it, so the
+// kernel gives it to nobody who asks for any. Who names it can listen there with SO_REUSEADDR, as servers do.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	held, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() { syscall.Close(held) })
+	err = syscall.SetsockoptInt(held, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	if err == nil {
+		err = syscall.Bind(held, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.(*syscall.SockaddrInet4).Port
 }
