@@ -163,7 +163,7 @@ func TestKill(t *testing.T) {
 	if len(runs) != 2 || runs[1].State != backup.StateInterrupted || !strings.Contains(runs[1].Error, "is gone") {
 		t.Errorf("%+v", runs)
 	}
-	for range 100 {
+	for range 1200 {
 		if data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child)); err != nil || strings.Contains(string(data), ") Z ") {
 			child = 0
 			break

@@ -27,7 +27,7 @@ func killedRestic(t *testing.T, dir string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if names, _ := filepath.Glob(filepath.Join(dir, "locks", strings.Repeat("?", 64))); len(names) > 0 {
 			break
 		}

@@ -12,11 +12,11 @@ import (
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
-// eventually waits until a query gives a value.
+// eventually waits until a query gives a value, longer than the server does at most before it looks what to replicate.
 func eventually(t *testing.T, pg *realtest.Postgres, database, sql, want string) {
 	t.Helper()
 	got := ""
-	for range 2400 {
+	for range 4800 {
 		if got = strings.TrimSpace(pg.SQL(t, database, sql)); got == want {
 			return
 		}

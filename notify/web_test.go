@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -201,12 +200,7 @@ func TestDeadAndSlow(t *testing.T) {
 	release := make(chan struct{})
 	slow := newSite(t, func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	for _, to := range []string{slow.URL, "http://" + closed.Addr().String()} {
+	for _, to := range []string{slow.URL, "http://" + closedAddress(t)} {
 		w := provision(t, &notify.Webhook{URL: to + "/" + canary})
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
