@@ -3,6 +3,7 @@ package handler
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -87,7 +88,12 @@ func TestStalledClients(t *testing.T) {
 	data := strings.Repeat(noise(3<<20)+strings.Repeat("insert into customer values (1);\n", 30_000), 6)
 	env.DB.Set(data)
 	snap := env.Backed(t, "shop")
-	server := httptest.NewServer(adminAPI(env.Service))
+	server := httptest.NewUnstartedServer(adminAPI(env.Service))
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // or the kernel runs out of memory for all of them, and resets some when they end
+		return ctx
+	}
+	server.Start()
 	t.Cleanup(server.Close) // behind the connections
 	request := "GET /snapshots/" + snap.ID + "/files/shop/db.sql HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
@@ -133,7 +139,7 @@ func TestStalledClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(resp.Body)
-		if resp.Header.Get("Content-Encoding") == "zstd" {
+		if err == nil && resp.Header.Get("Content-Encoding") == "zstd" {
 			got = unzstd(t, got)
 		}
 		if err != nil || !bytes.Equal(got, []byte(data)) {
