@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
-	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // TestMain lets copies of the test binary play the other programs that tests need beside themselves.
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 	case "overwriteMySQL":
 		overwriteMySQL(path)
 	default:
-		realtest.VerifyTestMain(m)
+		goleak.VerifyTestMain(m)
 	}
 }
 

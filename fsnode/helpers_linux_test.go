@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-backup/caddy-backup/internal/realtest"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
@@ -23,7 +23,7 @@ import (
 	"github.com/caddy-backup/caddy-backup/storage"
 )
 
-func TestMain(m *testing.M) { realtest.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "fsnode test"
 

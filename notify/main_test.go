@@ -3,7 +3,7 @@ package notify_test
 import (
 	"testing"
 
-	"github.com/caddy-backup/caddy-backup/internal/realtest"
+	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { realtest.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
