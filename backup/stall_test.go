@@ -35,18 +35,20 @@ func write(w io.Writer, every time.Duration, times int) error {
 	return nil
 }
 
-// wait waits for the end of a run, however long it takes.
+// wait waits for the end of a run, however long it takes. The longer it lasts, the more seldom it looks: to look as often as Watch does
+// for hours of a bubble's time keeps the machine busy.
 func wait(t *testing.T, e *backuptest.Env, id string) backup.Run {
 	t.Helper()
-	for run, err := range e.Watch(t.Context(), id) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		run, err := e.Run(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
-		} else if run.State.Done() {
+		}
+		if run.State.Done() {
 			return run
 		}
+		time.Sleep(pause)
 	}
-	t.Fatal("the run did not end")
-	return backup.Run{}
 }
 
 // TestStall: a backup in which nothing moves ends as hung, one that moves or says that it works in silence does not.

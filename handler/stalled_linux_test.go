@@ -81,7 +81,10 @@ func heap() int64 {
 func TestStalledClients(t *testing.T) {
 	const most = 512 << 20
 	clients := 300
-	if realtest.Soak() {
+	switch {
+	case realtest.Race: // which takes long, and does not need many
+		clients = 50
+	case realtest.Soak():
 		clients = 1000
 	}
 	env := newEnv(t)
