@@ -53,7 +53,8 @@ func testMySQLAltered(t *testing.T, my *realtest.MariaDB) {
 		database, n := fmt.Sprintf("altered%d", i), 0
 		m := mySource(t, my.DSN(database))
 		_, err := m.Dump(t.Context(), backup.Part{}, writerFunc(func(p []byte) (int, error) {
-			if was := n; was < 64<<10 && was+len(p) >= 64<<10 { // it is at table b, which is larger than what is on its way
+			// It is at table b, which is larger than what is on its way, and we have read enough of it to have looked at table a.
+			if was := n; was < 1<<20 && was+len(p) >= 1<<20 {
 				my.SQL(t, database, c.alter)
 			}
 			n += len(p)
