@@ -22,15 +22,22 @@ const (
 )
 
 // seekFound has the repositories looked at in the background for snapshots of jobs without a good backup, until each could be, or
-// another configuration comes.
-func (s *Service) seekFound(c *setup) {
+// another configuration comes: then reloaded is closed.
+func (s *Service) seekFound(c *setup, reloaded <-chan struct{}) {
 	left := slices.Clone(c.Repositories)
 	for wait := rereadSoon; ; wait = min(2*wait, seekLate) {
 		left = slices.DeleteFunc(left, func(r RepositoryConfig) bool { return s.seek(c, r.Name) })
-		if len(left) == 0 || !s.slept(wait) {
+		if len(left) == 0 {
 			return
 		}
-		if current, err := s.current(); err != nil || current != c {
+		timer := s.newTimer(wait)
+		select {
+		case <-timer.C:
+		case <-reloaded:
+			timer.Stop()
+			return
+		case <-s.lastCall.Done():
+			timer.Stop()
 			return
 		}
 	}

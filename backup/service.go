@@ -152,7 +152,8 @@ func (s *Service) Attach(c Config) (detach func(), err error) {
 			s.ended(next, run)
 		}
 		if next.Automatic {
-			s.runs.Go(func() { s.seekFound(next) })
+			reloaded := s.reload
+			s.runs.Go(func() { s.seekFound(next, reloaded) })
 		}
 	}
 	s.mu.Unlock()
