@@ -130,7 +130,7 @@ func testPostgresFaultyPrograms(t *testing.T, pg *realtest.Postgres) {
 		{"fails after output", "99.1", `"$REAL/pg_dump" "$@"; echo 'lost the server' >&2; exit 1`, real, "pg_dump ended with status 1\nlost the server"},
 		{"prints nothing", "99.1", `exit 0`, real, "the archive is not whole: it is cut off in its beginning"},
 		{"is cut off", "99.1", `"$REAL/pg_dump" "$@" | head -c 100000; kill -9 $$`, real, "pg_dump was killed by signal 9"},
-		{"prints half", "99.1", `"$REAL/pg_dump" "$@" | head -c 100000`, real, "the archive is not whole: it is cut off in TABLE DATA product"},
+		{"prints half", "99.1", `"$REAL/pg_dump" "$@" | head -c 100000`, real, "the archive is not whole: it is cut off in TABLE DATA "},
 		{"loses a byte", "99.1", `"$REAL/pg_dump" "$@" | head -c -1`, real, "the archive is not whole: it is cut off in BLOBS"},
 		{"hangs", "99.1", `trap '' TERM; : >"$HERE/begun"; while :; do sleep 60; done`, real, "was stopped: context deadline exceeded"},
 		{"check fails at once", "99.1", `exec "$REAL/pg_dump" "$@"`, `echo 'no memory' >&2; exit 2`, "the archive is not whole: pg_restore ended with status 2\nno memory"},
