@@ -182,7 +182,7 @@ func (d *deadJournal) endGroups(log *slog.Logger) {
 		}
 	}
 	for _, pgid := range groups {
-		if pgid <= 1 {
+		if pgid <= 1 || pgid == ownGroup() { // we may be one of them: started by a program of the dead one, to take its place
 			continue
 		}
 		log.Warn("ending a process that an own process left behind", "group", pgid, "pid", d.owner.PID)

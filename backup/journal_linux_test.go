@@ -314,6 +314,30 @@ func TestSweepOrphans(t *testing.T) {
 	}
 }
 
+// sweepRoot is set for the process that TestSweepByDescendant starts.
+const sweepRoot = "BACKUP_TEST_SWEEP_ROOT"
+
+func init() {
+	if dir := os.Getenv(sweepRoot); dir != "" {
+		fmt.Println(newJournal(dir, quiet).sweep("", nil))
+		os.Exit(0)
+	}
+}
+
+// TestSweepByDescendant: who was started by a program of the dead process, and cleans up behind it, does not end itself.
+func TestSweepByDescendant(t *testing.T) {
+	dead, dir := deadProcess(t), t.TempDir()
+	path := writeJournal(t, dir, "7-abcd", dead)
+	cmd := exec.Command(os.Args[0])
+	cmd.SysProcAttr, cmd.Env = &syscall.SysProcAttr{Setpgid: true}, append(os.Environ(), dead.mark(), sweepRoot+"="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "<nil>\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 // startGroup starts a process in a group of its own.
 func startGroup(t *testing.T) *exec.Cmd {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // bootID changes with every boot of the machine.
@@ -45,6 +46,9 @@ func session() int {
 	id, _ := strconv.Atoi(statField("self", 6))
 	return id
 }
+
+// ownGroup is the group that this process belongs to.
+func ownGroup() int { return syscall.Getpgrp() }
 
 // groupsOf lists the groups of processes that were started, directly or not, by a process that is dead, and stayed in its session.
 func groupsOf(p process) (pgids []int) {
