@@ -55,14 +55,17 @@ func (s *Service) seek(c *setup, repository string) (done bool) {
 	ctx, cancel := context.WithTimeout(s.lastCall, seekTime)
 	defer cancel()
 	all, err := s.snapshotsIn(ctx, c, repository)
+	done = err == nil || errors.Is(err, repo.ErrNoRepository) || errors.Is(err, repo.ErrWrongPassword) || errors.Is(err, repo.ErrDamaged)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, name := range jobs {
 		if newest := newestGood(all, name, c.Host); newest != nil {
-			s.mu.Lock()
 			s.found[name] = Found{newest.ID.String(), newest.Time}
-			s.mu.Unlock()
+		} else if done {
+			delete(s.found, name) // it was in the repository that the job had before
 		}
 	}
-	return err == nil || errors.Is(err, repo.ErrNoRepository) || errors.Is(err, repo.ErrWrongPassword) || errors.Is(err, repo.ErrDamaged)
+	return done
 }
 
 // snapshotsIn are all that can be read of a repository, if there is one.

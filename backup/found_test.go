@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/storage"
 )
 
 // TestFound loses Caddy's storage, with the history: what lies in the repository is told as found, and is not green until a backup was
@@ -46,6 +47,31 @@ func TestFound(t *testing.T) {
 		}
 		m.Backed(t, "shop")
 		if job := must(m.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingOK || job.Found != nil {
+			t.Errorf("%+v", job)
+		}
+		m.stop()
+	})
+}
+
+// TestFoundElsewhere gives a job another repository: what lies in the one before is told no longer.
+func TestFoundElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.start()
+		m.Backed(t, "shop")
+		m.stop()
+		m.Config.Store = &backuptest.Store{}
+		m.start()
+		m.sleep(time.Second)
+		if job := must(m.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingFound {
+			t.Errorf("%+v", job)
+		}
+		other := storage.NewLocal(t.TempDir())
+		backuptest.InitCheaply(t, other)
+		m.Config.Repositories = []backup.RepositoryConfig{{Name: "default", Storage: other, Password: []byte(backuptest.Password)}}
+		m.reload(false)
+		m.sleep(time.Second)
+		if job := must(m.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingNever || job.Found != nil {
 			t.Errorf("%+v", job)
 		}
 		m.stop()
