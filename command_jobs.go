@@ -95,6 +95,8 @@ func standing(j backup.JobStatus) string {
 		return "BROKEN: " + printable(j.Broken)
 	case !j.Enabled:
 		return "off"
+	case j.Standing == backup.StandingUnknown:
+		return "UNKNOWN: the history of runs cannot be read"
 	case j.Standing == backup.StandingDamaged:
 		return "DAMAGED"
 	case j.Standing == backup.StandingFound:
