@@ -14,7 +14,9 @@ func (s *Service) follow(run Run) {
 		s.forgetAfter(c, run)
 	}
 	s.pruneAfter(c, run.Repository)
-	s.payOwed(c, s.ownJournal()) // of a command that was killed meanwhile
+	if run.Kind != KindAfter { // while a full disk keeps it from being noted as paid, that would go on for ever
+		s.payOwed(c, s.ownJournal()) // of a command that was killed meanwhile
+	}
 }
 
 // forgetAfter applies the retention of the job that was backed up.
