@@ -209,6 +209,9 @@ func (v *vault) examineKeys(ctx context.Context, r *repo.Repository) (found []Di
 // stopped it is too late.
 func (v *vault) examinePasswordFiles(files []string) (found []Diagnosis) {
 	for _, name := range files {
+		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+			continue // a pipe: who reads it waits, or takes the password away from the next start
+		}
 		data, err := os.ReadFile(name)
 		if err == nil && len(bytes.TrimSpace(data)) == 0 {
 			err = fmt.Errorf("file %s is empty", name)
