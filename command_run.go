@@ -106,7 +106,7 @@ read everything), 500MiB (likewise), or 2/10 (the second of ten groups).
 	cmd.Flags().BoolVar(&q.ReadData, "read-data", false, "Read and verify all data")
 	cmd.Flags().StringVar(&q.Subset, "read-data-subset", "", "Read and verify a part of the data: 5%, 2/10 or 500MiB")
 	cmd.MarkFlagsMutuallyExclusive("read-data", "read-data-subset")
-	cmd.Flags().BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp)
+	cmd.Flags().BoolVar(&q.AcceptFewer, "accept-fewer", false, acceptFewerHelp+", or put another repository there")
 	return cmd
 }
 

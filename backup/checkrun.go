@@ -132,7 +132,8 @@ type CheckRequest struct {
 	Repository string `json:"repository"` // default "default", or the only one
 	ReadData   bool   `json:"read_data"`
 	Subset     string `json:"read_data_subset,omitempty"` // read this much of the data: "5%", "2/10", "500MiB"
-	// AcceptFewer takes what is there now for right, whatever others removed, or added to the keys, since the last run.
+	// AcceptFewer takes what is there now for right, whatever others removed, or added to the keys, since the last run, and though it
+	// is another repository than before.
 	AcceptFewer bool `json:"accept_fewer"`
 }
 
