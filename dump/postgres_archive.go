@@ -134,10 +134,12 @@ func (a *archiveReader) block(b archiveBlock) error {
 
 func (a *archiveReader) objects() error {
 	for {
-		switch number, err := a.number(); {
-		case err != nil:
+		number, err := a.in.Peek(archiveNumber)
+		if err != nil {
 			return err
-		case number == 0:
+		}
+		last := bytes.Equal(number, make([]byte, archiveNumber)) // others have any sign: pg_dump takes high ones for negative
+		if a.discard(archiveNumber); last {
 			return nil
 		}
 		if err := a.pieces(&copiedText{}); err != nil {

@@ -82,7 +82,8 @@ func testArchive() []byte {
 	return buildArchive(testEntry{id: 1, kind: "TABLE", tag: "orders"},
 		tableEntry(2, "orders", "1\n", "2\t\\\\.\n", "3\n"), tableEntry(5, "empty"), tableEntry(3, "blank", "\n", "\n"),
 		testEntry{id: 9, kind: "BLOBS", tag: "BLOBS", hasBlock: true,
-			block: archiveInt(16432) + archivePiece("an object") + archivePiece("\\.") + archiveInt(0) + archiveInt(7) + archiveInt(0) + archiveInt(0)})
+			block: archiveInt(16432) + archivePiece("an object") + archivePiece("\\.") + archiveInt(0) + archiveInt(7) + archiveInt(0) +
+				"\x01" + archiveInt(1294967296)[1:] + archivePiece("of number 3000000000") + archiveInt(0) + archiveInt(0)})
 }
 
 // An archive is read whole, in pieces of any size, and one that is cut off anywhere, or goes on behind its end, is not whole.

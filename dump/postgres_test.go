@@ -40,7 +40,7 @@ const shopSchema = `
 		SELECT 'product ' || i, 'M', i, jsonb_build_object('i', i), decode(md5(i::text), 'hex') FROM generate_series(1, 5000) i;
 	INSERT INTO sale (product, day) SELECT i, date '2025-06-01' + i FROM generate_series(1, 500) i;
 	INSERT INTO "Odd ""schema"."tä\ble" VALUES (E'tab\tnewline\n\\.'), (NULL), ('');
-	SELECT lo_from_bytea(0, 'a large object');
+	SELECT lo_from_bytea(0, 'a large object'), lo_from_bytea(3000000000, 'of a high number');
 	COMMENT ON TABLE product IS 'what we sell';
 	REFRESH MATERIALIZED VIEW sums;`
 
