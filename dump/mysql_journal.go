@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,8 +122,8 @@ func (s *myServer) dropJournal(database string) error {
 }
 
 // mend brings switches to an end in which we were killed: forward when the tables have changed places, else back, and drops what
-// other restores have left. It is an error
-// when that cannot be: a database of which half is gone is not to be dumped as if it were whole.
+// other restores have left. It is an error when that cannot be: a database of which half is gone is not to be dumped as if it were
+// whole.
 func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.Task) error {
 	left, err := conn.journals(ctx)
 	if err != nil {
@@ -179,7 +180,7 @@ func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *ba
 	return x.clean(done)
 }
 
-// sweep drops what killed restores have left behind: nobody holds its lock.
+// sweep drops what killed restores have left behind: nobody holds its lock, and no journal says that the live database waits for it.
 func (s *myServer) sweep(ctx context.Context, conn *myConn, t *backup.Task) {
 	left, err := conn.list(ctx, "SELECT schema_name FROM information_schema.schemata WHERE left(schema_name, ?) = ?", len(besidePrefix), besidePrefix)
 	if err != nil {
@@ -204,6 +205,10 @@ func (s *myServer) sweepOne(ctx context.Context, name string, t *backup.Task) er
 	defer conn.Close()
 	if got, err := conn.take(ctx, name, time.Second); err != nil || !got {
 		return err
+	}
+	journals, err := conn.journals(ctx)
+	if err != nil || slices.ContainsFunc(journals, func(journal string) bool { return lockOf(journal) == lockOf(name) }) {
+		return err // it is for mend: the tables of the live one may be in it
 	}
 	t.Log.Info("dropping what a killed restore left behind", "database", name)
 	return s.drop(name)
