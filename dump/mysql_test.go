@@ -180,6 +180,22 @@ func testMySQLAll(t *testing.T, my *realtest.MariaDB) {
 		}
 	}
 	my.SQL(t, "", "DROP DATABASE users; DROP DATABASE `a.b/c`")
+	testMySQLOurs(t, my)
+}
+
+// testMySQLOurs has databases of names that say that they will be dropped again: they are not dumped, not even when a source names one.
+func testMySQLOurs(t *testing.T, my *realtest.MariaDB) {
+	for _, name := range []string{besidePrefix + "kept_0123456789ab", backup.ScratchPrefix + "mine"} {
+		my.SQL(t, "", "CREATE DATABASE "+name)
+		if _, err := mySource(t, my.DSN(name)).Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t)); !errors.Is(err, backup.ErrInvalid) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		parts, err := mySource(t, my.DSN("")).Parts(t.Context(), "db")
+		if err != nil || strings.Contains(fmt.Sprint(parts), name) {
+			t.Error(parts, err)
+		}
+		my.SQL(t, "", "DROP DATABASE "+name)
+	}
 }
 
 func dumped(t *testing.T, s backup.Source) (backup.Stored, []byte) {
