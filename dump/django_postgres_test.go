@@ -116,6 +116,26 @@ func testDjangoCascades(t *testing.T, s *djangoSite, pg *realtest.Postgres) {
 		t.Error("rows of others are gone")
 	}
 	pg.SQL(t, "site", `DROP TABLE "Re view", empty_review`)
+	testDjangoCascadesUnseen(t, s, pg)
+}
+
+// testDjangoCascadesUnseen has rows of others that the project's user may not see: they keep nobody from dumping.
+func testDjangoCascadesUnseen(t *testing.T, s *djangoSite, pg *realtest.Postgres) {
+	pg.SQL(t, "site", `CREATE ROLE project LOGIN SUPERUSER PASSWORD 'project'; CREATE SCHEMA closed;
+		CREATE TABLE closed.review (product_id bigint REFERENCES public.shop_product ON DELETE CASCADE);
+		CREATE TABLE hidden (LIKE closed.review, FOREIGN KEY (product_id) REFERENCES shop_product ON DELETE CASCADE);
+		INSERT INTO hidden SELECT id FROM shop_product; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+		ALTER ROLE project NOSUPERUSER; GRANT SELECT ON ALL TABLES IN SCHEMA public, closed TO project`)
+	entry := postgresEntry(pg, "site")
+	entry["USER"], entry["PASSWORD"] = "project", "project"
+	s.env = append(s.env, siteDB(t, entry))
+	d := s.source("apps shop")
+	stored, _ := dumped(t, d)
+	if err := d.Ready(t.Context(), stored, backup.Over{Force: true}, dumptest.Task(t)); !errors.Is(err, backup.ErrConflict) ||
+		!strings.Contains(err.Error(), "closed.review") || !strings.Contains(err.Error(), "hidden") {
+		t.Error(err)
+	}
+	pg.SQL(t, "site", `DROP SCHEMA closed CASCADE; DROP TABLE hidden; DROP OWNED BY project; DROP ROLE project`)
 }
 
 // testDjangoSequences looks whether new rows get numbers that are free: after a restore, and after one that was undone.

@@ -101,8 +101,9 @@ def caddy_backup():
         quote, ours = connection.ops.quote_name, tables(restored(connection))
         with connection.cursor() as cursor:
             cursor.execute("WITH ours AS (SELECT to_regclass(name) AS name FROM unnest(%s::text[]) AS x (name)) "
-                           "SELECT DISTINCT conrelid::regclass::text, has_table_privilege(conrelid, 'SELECT') FROM pg_constraint "
-                           "WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') "
+                           "SELECT DISTINCT conrelid::regclass::text, has_table_privilege(conrelid, 'SELECT') "
+                           "AND has_schema_privilege(relnamespace, 'USAGE') AND NOT row_security_active(conrelid) "
+                           "FROM pg_constraint JOIN pg_class c ON c.oid = conrelid WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') "
                            "AND confrelid IN (SELECT name FROM ours) AND NOT conrelid IN (SELECT name FROM ours WHERE name IS NOT NULL)",
                            [[quote(table) for table in ours]])
             found = []
