@@ -117,7 +117,7 @@ func (m *MySQL) Dump(ctx context.Context, p backup.Part, w io.Writer, t *backup.
 		return backup.Facts{}, err
 	}
 	defer conn.Close()
-	if err := m.mend(ctx, s, conn, t); err != nil { // it may give the database back, or take it away
+	if err := m.mend(ctx, s, conn, database, t); err != nil { // it may give the database back, or take it away
 		return backup.Facts{}, err
 	}
 	if err := conn.use(ctx, s, database); err != nil {

@@ -124,7 +124,10 @@ func (s *myServer) dropJournal(database string) error {
 // mend brings switches to an end in which we were killed: forward when the tables have changed places, else back, and drops what
 // other restores have left. It is an error when that cannot be: a database of which half is gone is not to be dumped as if it were
 // whole.
-func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.Task) error {
+func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, database string, t *backup.Task) error {
+	if follows, err := conn.follows(ctx); err != nil || follows {
+		return errors.Join(err, conn.settled(ctx, database))
+	}
 	left, err := conn.journals(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for restores that were killed: %w", err)
@@ -136,6 +139,23 @@ func (m *MySQL) mend(ctx context.Context, s *myServer, conn *myConn, t *backup.T
 	}
 	s.sweep(ctx, conn, t)
 	return nil
+}
+
+// follows reports whether a server only follows another one. The databases of a restore there are seen here too, but not its locks;
+// and what would be changed here would keep this one from following.
+func (c *myConn) follows(ctx context.Context) (bool, error) {
+	readOnly, err := c.value(ctx, "SELECT @@read_only")
+	return err == nil && readOnly != "0" && readOnly != "OFF", err
+}
+
+// settled refuses a database of which a switch has not come to its end.
+func (c *myConn) settled(ctx context.Context, database string) error {
+	switched, err := c.killed(ctx)
+	if err == nil && slices.Contains(switched, database) {
+		err = fmt.Errorf("%w: a restore over database %s goes on, or was killed, on the server that this one follows: the next backup of it there "+
+			"brings it to an end", backup.ErrConflict, database)
+	}
+	return err
 }
 
 // journals are the databases with journals.
@@ -182,8 +202,12 @@ func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *ba
 
 // sweep drops what killed restores have left behind: nobody holds its lock, and no journal says that the live database waits for it.
 func (s *myServer) sweep(ctx context.Context, conn *myConn, t *backup.Task) {
-	left, err := conn.list(ctx, "SELECT schema_name FROM information_schema.schemata WHERE left(schema_name, ?) = ?", len(besidePrefix), besidePrefix)
-	if err != nil {
+	follows, err := conn.follows(ctx)
+	if follows {
+		return
+	}
+	left, listErr := conn.list(ctx, "SELECT schema_name FROM information_schema.schemata WHERE left(schema_name, ?) = ?", len(besidePrefix), besidePrefix)
+	if err = errors.Join(err, listErr); err != nil {
 		t.Log.Warn("cannot look for what killed restores left behind", "error", err)
 		return
 	}

@@ -3,6 +3,7 @@ package dump
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,6 +182,53 @@ func testMySQLHalved(t *testing.T, my *realtest.MariaDB, percent, file string, s
 		t.Error(err)
 	}
 	my.SQL(t, "", "DROP DATABASE halved")
+}
+
+// A server that only follows another one has the databases of a restore that goes on there: nothing is done to them.
+func testMySQLFollows(t *testing.T, my *realtest.MariaDB) {
+	m := mySource(t, my.DSN("followed"))
+	ours := []string{besidePrefix + "old_0123456789ab", besidePrefix + "new_0123456789ab", besidePrefix + "new_ba9876543210"}
+	my.SQL(t, "", "CREATE DATABASE followed; CREATE DATABASE "+strings.Join(ours, "; CREATE DATABASE "))
+	my.SQL(t, ours[0], "CREATE TABLE a (a int); CREATE TABLE "+journalTable+" (journal longblob); INSERT INTO "+journalTable+" VALUES ('')")
+	journal := func(live string) {
+		text, err := json.Marshal(myJournal{Live: live, Old: ours[0], New: ours[1], Tables: []string{"a"}, Before: []byte(lastComment + "\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		my.SQL(t, ours[0], fmt.Sprintf("UPDATE %s SET journal = '%s'", journalTable, text))
+	}
+	dump := func() error {
+		if err := m.SweepDrills(t.Context(), func(string) bool { return false }, dumptest.Task(t)); err != nil {
+			t.Error(err)
+		}
+		_, err := m.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
+		return err
+	}
+	my.SQL(t, "", "SET GLOBAL read_only = 1")
+	defer my.SQL(t, "", "SET GLOBAL read_only = 0")
+	journal("another")
+	if err := dump(); err != nil {
+		t.Error(err)
+	}
+	journal("followed")
+	if err := dump(); !errors.Is(err, backup.ErrConflict) || !strings.Contains(err.Error(), "follows") {
+		t.Error(err)
+	}
+	for _, name := range ours {
+		if !myExists(t, my, name) {
+			t.Errorf("database %s is gone", name)
+		}
+	}
+	my.SQL(t, "", "SET GLOBAL read_only = 0")
+	if err := dump(); err != nil || my.SQL(t, "followed", "SHOW TABLES") != "a\n" {
+		t.Error(err)
+	}
+	for _, name := range ours {
+		if myExists(t, my, name) {
+			t.Errorf("database %s is left", name)
+		}
+	}
+	my.SQL(t, "", "DROP DATABASE followed")
 }
 
 // Tables of other databases that refer to the live ones would go with the old ones: that is told before anything is done.

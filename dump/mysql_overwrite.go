@@ -114,7 +114,7 @@ func (m *MySQL) Overwrite(ctx context.Context, d backup.Stored, r io.Reader, o b
 	}
 	tool, err := m.dumper(ctx, server)
 	if err == nil {
-		err = m.mend(ctx, s, conn, t)
+		err = m.mend(ctx, s, conn, m.databaseOf(d.Part, s), t)
 	}
 	if err != nil {
 		conn.Close()

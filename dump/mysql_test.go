@@ -92,7 +92,7 @@ func TestMySQL(t *testing.T) {
 	my.SQL(t, "big", "CREATE TABLE a AS SELECT seq AS i, repeat(md5(seq), 10) AS text FROM seq_1_to_30000")
 	for name, test := range map[string]func(*testing.T, *realtest.MariaDB){
 		"contract": testMySQLContract, "facts": testMySQLFacts, "all": testMySQLAll, "privileges": testMySQLPrivileges, "grants": testMySQLGrants, "locked": testMySQLLocked,
-		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "hostile statements": testMySQLHostileStatements, "odd": testMySQLOdd, "killed": testMySQLKilledOverwrite, "foreign keys": testMySQLForeignKeys, "runs": testMySQLRuns, "names its database": testMySQLNamesItsDatabase,
+		"secrets": testMySQLSecrets, "messages": testMySQLMessages, "faulty programs": testMySQLFaultyPrograms, "hostile": testMySQLHostile, "hostile statements": testMySQLHostileStatements, "odd": testMySQLOdd, "killed": testMySQLKilledOverwrite, "follows": testMySQLFollows, "foreign keys": testMySQLForeignKeys, "runs": testMySQLRuns, "names its database": testMySQLNamesItsDatabase,
 		"large": testMySQLLarge, "altered": testMySQLAltered, "silent": testMySQLSilent, "forms": testMySQLForms, "kinds": testMySQLKinds, "reach": testMySQLReach, "cut": testMySQLCut, "definers": testMySQLDefiners, "fixture": testMySQLFixture, "drill": testMySQLDrill, "overwrite": testMySQLOverwrite, "absent": testMySQLAbsent, "while written to": testMySQLWhileWrittenTo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, my) })
