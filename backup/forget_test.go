@@ -204,7 +204,12 @@ func TestDelete(t *testing.T) {
 		if got := ids(t, e); !slices.Equal(got, []string{all[2].ID}) {
 			t.Fatal(got)
 		}
+		time.Sleep(time.Hour)
 		requireState(t, deleted(t, e, backup.DeleteRequest{Snapshots: []string{all[2].ID}, Confirm: true}), backup.StateOK, "1 snapshot was removed")
+		if job := must(e.Job(t.Context(), "shop"))(t); job.Standing != backup.StandingDamaged || e.Health(t.Context()).OK {
+			t.Errorf("green without a snapshot: %+v", job)
+		}
+		time.Sleep(time.Hour)
 		e.Backed(t, "shop")
 		if h := e.Health(t.Context()); !h.OK {
 			t.Errorf("what we deleted ourselves is no alarm: %v", h)

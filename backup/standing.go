@@ -50,6 +50,8 @@ func (j JobStatus) objections(runs []Run, now time.Time) (all []objection) {
 		object(StandingNever, "no backup yet")
 	case last.State != StateOK:
 		object(Standing(last.State), "the last backup %s", complaint(*last, now))
+	case noneLeft(runs, *last):
+		object(StandingDamaged, "there is no snapshot of it in repository %s any more", last.Repository)
 	case spoilt(runs)[last.Snapshot]:
 		object(StandingDamaged, "some of what its last backup stored is lost since then")
 	case foundDamaged(runs, *last):
@@ -91,6 +93,17 @@ func (j JobStatus) stand(all []objection) Standing {
 func foundDamaged(runs []Run, backup Run) bool {
 	check := verdict(runs, backup.Repository)
 	return check != nil && check.State == StateFailed && check.Ended.After(backup.Started)
+}
+
+// noneLeft reports whether a run that looked after a backup left no snapshot of its job in the repository: they were deleted, or it is
+// another repository, and that was accepted.
+func noneLeft(runs []Run, backup Run) bool {
+	for _, r := range runs {
+		if r.Seen != nil && r.Repository == backup.Repository && r.Started.After(backup.Ended) {
+			return r.Seen.Jobs[backup.Job] == 0
+		}
+	}
+	return false
 }
 
 func lastDrillWas(at, now time.Time) string {

@@ -19,6 +19,11 @@ func TestStanding(t *testing.T) {
 		r.Job, r.ReadData, r.Findings = "", true, []Finding{{Error: state == StateFailed}}
 		return r
 	}
+	saw := func(hours, snapshots int) Run {
+		r := made(KindForget, StateOK, hours)
+		r.Seen = &Sight{Jobs: map[string]int{"shop": snapshots}}
+		return r
+	}
 	of := func(r Run, job string) Run { r.Job = job; return r }
 	ago3 := "3 hours ago: why"
 	type status = JobStatus
@@ -39,6 +44,10 @@ func TestStanding(t *testing.T) {
 		"goes on":                 {status{}, []Run{backup(StateRunning, 0), backup(StateSuspect, 3)}, StandingSuspect, []string{"the last backup is suspect, it was made " + ago3}},
 		"lost":                    {status{}, []Run{{Kind: KindRepair, Spoilt: []string{"aa"}}, backup(StateOK, 3)}, StandingDamaged, []string{"some of what its last backup stored is lost since then"}},
 		"damage found":            {status{}, []Run{check(StateFailed, 2), backup(StateOK, 3)}, StandingDamaged, []string{"its last backup was made before damage was found in repository default"}},
+		"none left":               {status{}, []Run{saw(1, 0), saw(2, 1), backup(StateOK, 3)}, StandingDamaged, []string{"there is no snapshot of it in repository default any more"}},
+		"seen again":              {status{}, []Run{saw(1, 1), saw(2, 0), backup(StateOK, 3)}, StandingOK, nil},
+		"none before":             {status{}, []Run{backup(StateOK, 1), saw(2, 0)}, StandingOK, nil},
+		"looked before it":        {status{}, []Run{saw(3, 0), backup(StateOK, 3)}, StandingOK, nil},
 		"stored again":            {status{}, []Run{backup(StateOK, 1), check(StateFailed, 2)}, StandingOK, nil},
 		"damage disproved":        {status{}, []Run{check(StateOK, 1), check(StateFailed, 2), backup(StateOK, 3)}, StandingOK, nil},
 		"damage there before":     {status{}, []Run{backup(StateOK, 2), check(StateFailed, 3), backup(StateOK, 4)}, StandingOK, nil},
