@@ -189,8 +189,9 @@ func (a *App) read(ctx caddy.Context, s backup.JobSetting) (job backup.Job, err 
 	return job, a.validateJob(job)
 }
 
-// watch looks from time to time what other processes added or removed, until Stop.
-func (a *App) watch(ended chan struct{}) {
+// watch looks what other processes added or removed, from time to time, and what other apps of this one did, when changed is closed;
+// until Stop.
+func (a *App) watch(ended, changed <-chan struct{}) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	said := ""
@@ -199,6 +200,8 @@ func (a *App) watch(ended chan struct{}) {
 		case <-ended:
 			return
 		case <-ticker.C:
+		case <-changed:
+			changed = a.service.news.wait()
 		}
 		err := a.refresh(context.Background())
 		if err == nil || errors.Is(err, backup.ErrClosed) {

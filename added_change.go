@@ -40,8 +40,12 @@ func (a *App) AddJob(ctx context.Context, by string, q handler.JobAddition) (x h
 	if err != nil {
 		return x, err
 	}
+	a.service.news.tell()
 	a.log.Info("job added at run time", zap.String("job", setting.Name), zap.String("by", by))
 	x.Job, err = a.service.Job(ctx, setting.Name)
+	if errors.Is(err, backup.ErrNotFound) {
+		err = fmt.Errorf("job %s was added, and is about to come into force: another configuration came in the same moment: %w", setting.Name, backup.ErrClosed)
+	}
 	return x, err
 }
 
@@ -146,6 +150,7 @@ func (a *App) RemoveJob(ctx context.Context, by, name string) (x handler.JobChan
 	if err = settings.Alone(ctx, func() error { return settings.Delete(ctx, name) }); err != nil {
 		return x, err
 	}
+	a.service.news.tell()
 	if err = a.refresh(ctx); err != nil {
 		return x, fmt.Errorf("job %s is removed from Caddy's storage, but goes on here until the next look, within a minute: %w", name, err)
 	}

@@ -18,23 +18,7 @@ import (
 // TestRefresh: what another process adds, changes and removes is in force after the next look, and what did not change is not
 // touched by it.
 func TestRefresh(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("XDG_DATA_HOME", dir)
-	persist := false
-	err := caddy.Run(&caddy.Config{
-		Admin:      &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
-		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, filepath.Join(dir, "store"))),
-		AppsRaw:    caddy.ModuleMap{"backup": json.RawMessage(`{"by_hand":true,"jobs":[{"name":"fixed","sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]}]}`)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	app, ctx := activeApp(), t.Context()
+	app, ctx := runApp(t, `{"by_hand":true,"jobs":[{"name":"fixed","sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]}]}`), t.Context()
 	other := app.config.JobSettings()
 	put := func(name, arg string) {
 		t.Helper()
@@ -164,4 +148,45 @@ func TestOddSettings(t *testing.T) {
 	if got := app.jobsNow(); len(got) != 1 {
 		t.Errorf("%d jobs are left", len(got))
 	}
+}
+
+// TestNews: what another app of the process adds, while configurations change, is in force at once and not after a minute.
+func TestNews(t *testing.T) {
+	app, ctx := runApp(t, `{"jobs":[{"name":"fixed","sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]}]}`), t.Context()
+	for _, name := range []string{"a", "b"} {
+		s := backup.JobSetting{Name: name, Job: fmt.Appendf(nil, `{"name":%q,"sources":[{"name":"out","source":{"engine":"command","command":["echo"]}}]}`, name)}
+		s.Created = time.Now()
+		s.Modified = s.Created
+		if err := app.config.JobSettings().Put(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		app.service.news.tell()
+		for deadline := time.Now().Add(lookEvery / 2); !app.hasJob(name); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("job %s is not in force", name)
+			}
+		}
+	}
+}
+
+// runApp has Caddy run with this app, and a storage of its own, until the test ends.
+func runApp(t *testing.T, app string) *App {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	persist := false
+	err := caddy.Run(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, filepath.Join(dir, "store"))),
+		AppsRaw:    caddy.ModuleMap{"backup": json.RawMessage(app)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return activeApp()
 }

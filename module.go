@@ -203,11 +203,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 // again if this one is taken back. Jobs that were added at run time are read here and not in Provision: whether a
 // configuration is right does not hang on them.
 func (a *App) Start() error {
+	changed := a.service.news.wait() // asked for before the first look, or a change behind that would be missed
 	if err := a.first(); err != nil {
 		return fmt.Errorf("starting backup: %w", err)
 	}
 	if !a.ByHand {
-		go a.watch(a.now.ended)
+		go a.watch(a.now.ended, changed)
 	}
 	a.warnOfSilence()
 	a.warnOfCries()
@@ -272,6 +273,7 @@ const (
 
 type pooled struct {
 	*backup.Service
+	news news // of jobs that are added and removed
 
 	mu      sync.Mutex
 	counted map[string]bool                // jobs that the counters have
