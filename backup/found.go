@@ -27,17 +27,7 @@ func (s *Service) seekFound(c *setup, reloaded <-chan struct{}) {
 	left := slices.Clone(c.Repositories)
 	for wait := rereadSoon; ; wait = min(2*wait, seekLate) {
 		left = slices.DeleteFunc(left, func(r RepositoryConfig) bool { return s.seek(c, r.Name) })
-		if len(left) == 0 {
-			return
-		}
-		timer := s.newTimer(wait)
-		select {
-		case <-timer.C:
-		case <-reloaded:
-			timer.Stop()
-			return
-		case <-s.lastCall.Done():
-			timer.Stop()
+		if len(left) == 0 || !s.slept(wait, reloaded) {
 			return
 		}
 	}

@@ -47,7 +47,7 @@ func unloaded(c *setup) (reasons []string) {
 		reasons = append(reasons, c.Trouble)
 	}
 	for _, j := range c.Jobs {
-		for _, reason := range brokenReason(j) {
+		for _, reason := range unloadable(j.Broken) {
 			reasons = append(reasons, "job "+j.Name+": "+reason)
 		}
 	}
@@ -56,22 +56,22 @@ func unloaded(c *setup) (reasons []string) {
 
 // jobReasons are why a job is not well. Of one that is off only counts that it cannot be loaded.
 func (s *Service) jobReasons(c *setup, j Job, runs []Run) []string {
-	status := s.jobStatus(c, j, runs)
 	if j.Off {
-		return brokenReason(j)
+		return unloadable(j.Broken)
 	}
-	reasons := status.Reasons
+	reasons := s.jobStatus(c, j, runs).Reasons
 	if run := stillPaused(j.Name, runs); run != nil {
 		reasons = append(reasons, "its after program "+complaint(*run, s.now()))
 	}
 	return reasons
 }
 
-func brokenReason(j Job) []string {
-	if j.Broken == "" {
+// unloadable says that a job cannot be loaded, and why; nothing of one that can.
+func unloadable(broken string) []string {
+	if broken == "" {
 		return nil
 	}
-	return []string{"cannot be loaded: " + j.Broken}
+	return []string{"cannot be loaded: " + broken}
 }
 
 // diagnose looks at what the checks of each repository found, and what others did there.

@@ -23,7 +23,7 @@ func (s *Service) readAgain() {
 	s.reading = true
 	s.runs.Go(func() {
 		wait := rereadSoon
-		for s.history.unread() != nil && s.slept(wait) {
+		for s.history.unread() != nil && s.slept(wait, nil) {
 			s.reread()
 			wait = min(2*wait, rereadLate)
 		}
@@ -34,13 +34,15 @@ func (s *Service) readAgain() {
 	})
 }
 
-// slept waits; false when the Service was closed meanwhile.
-func (s *Service) slept(d time.Duration) bool {
+// slept waits; false when over, which may be nil, or the Service was closed meanwhile.
+func (s *Service) slept(d time.Duration, over <-chan struct{}) bool {
 	timer := s.newTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
+	case <-over:
+		return false
 	case <-s.lastCall.Done():
 		return false
 	}

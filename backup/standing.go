@@ -38,8 +38,8 @@ func (j JobStatus) objections(runs []Run, now time.Time) (all []objection) {
 	object := func(to Standing, reason string, args ...any) {
 		all = append(all, objection{to, fmt.Sprintf(reason, args...)})
 	}
-	if j.Broken != "" {
-		object(StandingBroken, "cannot be loaded: %s", j.Broken)
+	for _, reason := range unloadable(j.Broken) {
+		object(StandingBroken, "%s", reason)
 	}
 	last := lastEnded(runs, KindBackup, func(r Run) bool { return r.Job == j.Name })
 	switch {

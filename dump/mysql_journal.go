@@ -164,6 +164,11 @@ func (c *myConn) journals(ctx context.Context) ([]string, error) {
 		journalTable, len(besidePrefix), besidePrefix)
 }
 
+// journal is the text of the one in a database; "" when nothing was written yet.
+func (c *myConn) journal(ctx context.Context, database string) (string, error) {
+	return c.value(ctx, "SELECT journal FROM "+quoteMyName(database)+"."+journalTable)
+}
+
 func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *backup.Task) error {
 	conn, err := s.connect(ctx, "")
 	if err != nil {
@@ -174,7 +179,7 @@ func (m *MySQL) mendOne(ctx context.Context, s *myServer, database string, t *ba
 	if got, err := conn.take(ctx, database, switchPatience); err != nil || !got {
 		return errors.Join(err, fmt.Errorf("%w: a restore over a live database goes on right now%s", backup.ErrConflict, conn.holder(ctx, database)))
 	}
-	text, err := conn.value(ctx, "SELECT journal FROM "+quoteMyName(database)+"."+journalTable)
+	text, err := conn.journal(ctx, database)
 	if err != nil || text == "" { // it was killed before it had written
 		return errors.Join(err, s.drop(database))
 	}

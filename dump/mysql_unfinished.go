@@ -86,7 +86,7 @@ func (c *myConn) killed(ctx context.Context) (databases []string, err error) {
 		return nil, err
 	}
 	for _, database := range left {
-		text, err := c.value(ctx, "SELECT journal FROM "+quoteMyName(database)+"."+journalTable)
+		text, err := c.journal(ctx, database)
 		if err != nil {
 			return nil, err
 		}

@@ -347,8 +347,9 @@ def caddy_backup():
             with transaction.atomic(using=alias):
                 if asked["empty"]:
                     hold(connection, found)
-                    if cascades(connection):
-                        raise ValueError("rows of others would go with those that are deleted first: " + ", ".join(cascades(connection)))
+                    others = cascades(connection)
+                    if others:
+                        raise ValueError("rows of others would go with those that are deleted first: " + ", ".join(others))
                     empty(connection, found)
                 load_fixture(connection, found)
                 rows = count(found)
