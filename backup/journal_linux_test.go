@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 )
 
@@ -311,6 +312,19 @@ func TestSweepOrphans(t *testing.T) {
 			}
 			killGroup(leader.Process.Pid)
 		})
+	}
+}
+
+// TestSweepOrphansContained does the same where the session has no number, for it began outside the container.
+func TestSweepOrphansContained(t *testing.T) {
+	unshare := realtest.Need(t, "unshare")
+	contained := []string{"--pid", "--fork", "--mount-proc", "--kill-child"}
+	if out, err := exec.Command(unshare, append(contained, "true")...).CombinedOutput(); err != nil {
+		t.Skipf("no container of its own can be made here: %s", out)
+	}
+	out, err := exec.Command(unshare, append(contained, os.Args[0], "-test.run=^TestSweep(Groups|Orphans|ByDescendant)$")...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

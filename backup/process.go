@@ -11,7 +11,7 @@ type process struct {
 	PID       int    `json:"pid"`
 	Start     uint64 `json:"start,omitempty"`     // since boot, in the kernel's ticks
 	Namespace string `json:"namespace,omitempty"` // in which PID is meant
-	Session   int    `json:"session,omitempty"`   // in which its programs are, but for those that became daemons
+	Session   int    `json:"session,omitempty"`   // in which its programs are, but for those that became daemons; may be 0
 }
 
 func thisProcess() process {

@@ -41,7 +41,8 @@ func statField(pid string, field int) string {
 	return ""
 }
 
-// session is the session that this process belongs to.
+// session is the session that this process belongs to. It is 0 when its leader lies outside the space of our process IDs, as with what
+// is brought into a container that runs; a daemon has a session of its own there too.
 func session() int {
 	id, _ := strconv.Atoi(statField("self", 6))
 	return id
@@ -54,7 +55,7 @@ func ownGroup() int { return syscall.Getpgrp() }
 func groupsOf(p process) (pgids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
-		if p.Session == 0 || statField(e.Name(), 6) != strconv.Itoa(p.Session) {
+		if statField(e.Name(), 6) != strconv.Itoa(p.Session) {
 			continue
 		}
 		environ, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
