@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,7 @@ type cluster struct {
 	change   func(*backup.Config) // of a member, before it joins
 	together bool                 // they begin with slots in the same moment
 	mustDump time.Duration        // at least so long a dump takes
+	fatal    atomic.Bool          // the next lock that is written kills who writes it
 
 	briefly sync.Mutex // the locks under which nothing takes time
 
@@ -266,7 +268,14 @@ func (d deadlyStorage) Put(ctx context.Context, name string, data []byte) error 
 	if err := d.alive(); err != nil {
 		return err
 	}
-	return d.Storage.Put(ctx, name, data)
+	err := d.Storage.Put(ctx, name, data)
+	if strings.HasPrefix(name, "locks/") && d.cluster.fatal.CompareAndSwap(true, false) {
+		d.mu.Lock()
+		d.dead = true
+		d.mu.Unlock()
+		go d.kill()
+	}
+	return err
 }
 
 func (d deadlyStorage) Get(ctx context.Context, name string, off, n int64) ([]byte, error) {
@@ -450,6 +459,27 @@ func TestClusterStandstill(t *testing.T) {
 			m.stop()
 		}
 	})
+}
+
+// TestClusterLock: a lock whose holder dies with it is removed by the others, though it was written in that very moment.
+func TestClusterLock(t *testing.T) {
+	for name, minute := range map[string]int{"taken": 0, "refreshed": 64} {
+		inBubble(t, name, func(t *testing.T) {
+			c := newCluster(t, 1)
+			c.mustDump, c.jobs = 10*time.Minute, []string{"shop"}
+			members := []*member{c.join("a", 0), c.join("b", 0)}
+			time.Sleep(time.Duration(minute) * time.Minute)
+			c.fatal.Store(true)
+			time.Sleep(time.Until(dayAt(1, 1, 50)))
+			synctest.Wait()
+			living := slices.DeleteFunc(members, (*member).isDead)
+			if len(living) != 1 {
+				t.Fatalf("%d members live", len(living))
+			}
+			c.wantEverySlotOnce(living[0], dayAt(1, 1, 0), dayAt(1, 1, 0))
+			living[0].stop()
+		})
+	}
 }
 
 // TestClusterAsked: what one member makes the others show, and do not make at the same time.

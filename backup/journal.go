@@ -41,7 +41,7 @@ type journal struct {
 	name string
 	head int64 // length of the header
 	left leftover
-	held map[string]int // runs that hold or take a lock, by location
+	held map[string]map[*holder]bool // who holds or takes a lock, by location
 }
 
 // event is a line of a journal.
@@ -93,7 +93,7 @@ func (l leftover) apply(e event) {
 
 // newJournal prepares a journal in dataDir; nothing is written before the first entry.
 func newJournal(dataDir string, log *slog.Logger) *journal {
-	j := &journal{log: log, left: newLeftover(), held: map[string]int{}}
+	j := &journal{log: log, left: newLeftover(), held: map[string]map[*holder]bool{}}
 	if dataDir != "" {
 		j.dir = filepath.Join(dataDir, "journal")
 	}
@@ -209,9 +209,14 @@ var _ repo.LockJournal = lockJournal{}
 // Add makes a power cut no excuse: the line is durable before the lock is written.
 func (l lockJournal) Add(id repo.ID) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.note(event{Lock: &id, At: l.location}, true); err != nil {
+	err := l.note(event{Lock: &id, At: l.location}, true)
+	holders := slices.Collect(maps.Keys(l.held[l.location]))
+	l.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("note the own lock in %s: %w", l.dir, err)
+	}
+	for _, h := range holders {
+		h.noted()
 	}
 	return nil
 }
@@ -238,23 +243,24 @@ func (l lockJournal) removeLeft(ctx context.Context, r *repo.Repository, ids []r
 	return errors.Join(failed...)
 }
 
-// enter counts a run that is about to take a lock. When no other has one there, it returns what locks of this process
-// are left all the same: their deletion had failed.
-func (j *journal) enter(location string) (left []repo.ID) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.held[location] == 0 {
-		left = j.left.locksAt(location)
-	}
-	j.held[location]++
-	return left
-}
+// holder is a run that holds or takes a lock. It is told of each lock that was noted, before the lock is written.
+type holder struct{ noted func() }
 
-// leave is for a run that has given up its lock.
-func (j *journal) leave(location string) {
+// enter counts a run that is about to take a lock, until it leaves. When no other has one there, left is what locks of this
+// process are left all the same: their deletion had failed.
+func (j *journal) enter(location string, noted func()) (left []repo.ID, leave func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.held[location]--
+	if len(j.held[location]) == 0 {
+		left, j.held[location] = j.left.locksAt(location), map[*holder]bool{}
+	}
+	h := &holder{noted}
+	j.held[location][h] = true
+	return left, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.held[location], h)
+	}
 }
 
 // Started implements ProcessJournal.

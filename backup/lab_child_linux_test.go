@@ -194,12 +194,12 @@ func (c *labChild) removed(run backup.Run, err error) error {
 }
 
 // any picks a snapshot of the job that may go, but not the newest; "" when there is none.
-func (c *labChild) any(ctx context.Context, may func(backup.Snapshot) bool) (id string, err error) {
+func (c *labChild) any(ctx context.Context, may func(list []backup.Snapshot, s backup.Snapshot) bool) (id string, err error) {
 	list, err := c.Snapshots(ctx, backup.SnapshotQuery{Job: "shop"})
 	if err != nil || len(list.Snapshots) < 2 {
 		return "", err
 	}
-	old := slices.DeleteFunc(list.Snapshots[1:], func(s backup.Snapshot) bool { return !may(s) })
+	old := slices.DeleteFunc(slices.Clone(list.Snapshots[1:]), func(s backup.Snapshot) bool { return !may(list.Snapshots, s) })
 	if len(old) == 0 {
 		return "", nil
 	}
@@ -207,7 +207,11 @@ func (c *labChild) any(ctx context.Context, may func(backup.Snapshot) bool) (id 
 }
 
 func (c *labChild) delete(ctx context.Context) error {
-	id, err := c.any(ctx, func(s backup.Snapshot) bool { return !slices.Contains(s.Tags, "keep") })
+	id, err := c.any(ctx, func(list []backup.Snapshot, s backup.Snapshot) bool {
+		return !slices.ContainsFunc(list, func(x backup.Snapshot) bool { // a pin that was cut off leaves two files of it
+			return x.StableID == s.StableID && slices.Contains(x.Tags, "keep")
+		})
+	})
 	if err != nil || id == "" {
 		return err
 	}
@@ -217,7 +221,7 @@ func (c *labChild) delete(ctx context.Context) error {
 
 // pin pins a snapshot, or undoes that.
 func (c *labChild) pin(ctx context.Context) error {
-	id, err := c.any(ctx, func(backup.Snapshot) bool { return true })
+	id, err := c.any(ctx, func([]backup.Snapshot, backup.Snapshot) bool { return true })
 	if err != nil || id == "" {
 		return err
 	}

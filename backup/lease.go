@@ -48,6 +48,7 @@ func loadPulse(ctx context.Context, store Store, key string) (p pulse, err error
 
 // lease is held by a run of this process in a cluster.
 type lease struct {
+	writing turns // so that what is written last tells of all locks
 	mu      sync.Mutex
 	renewed time.Time
 }
@@ -75,6 +76,11 @@ func (r *runner) withdraw() {
 func (r *runner) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	leave, err := r.lease.writing.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	now, run := r.service.now(), r.snapshot()
 	data, err := json.Marshal(pulse{now.UTC(), run.Step, run.Progress, r.locks()})
 	if err == nil {
@@ -87,6 +93,14 @@ func (r *runner) renew(ctx context.Context) error {
 	defer r.lease.mu.Unlock()
 	r.lease.renewed = now.Round(0) // by the clock on the wall, which goes on while the machine sleeps
 	return nil
+}
+
+// tellLocks has the others of a cluster know of a lock before it is written: should this process die with it, they remove it.
+// What is wrong the next beat tells.
+func (r *runner) tellLocks(ctx context.Context) {
+	if r.setup.Cluster {
+		_ = r.renew(context.WithoutCancel(ctx)) // a run that ends may still hold it
+	}
 }
 
 // locks lists the locks that this process has in the repository of the run.

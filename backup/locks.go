@@ -138,7 +138,7 @@ func (j *journal) holders(location string) (alive, dead map[repo.ID]bool) {
 	}
 	j.mu.Lock()
 	own := j.name + journalSuffix
-	note(map[bool]map[repo.ID]bool{true: alive, false: dead}[j.held[location] > 0], j.left)
+	note(map[bool]map[repo.ID]bool{true: alive, false: dead}[len(j.held[location]) > 0], j.left)
 	j.mu.Unlock()
 	entries, err := os.ReadDir(j.dir)
 	if j.dir == "" || err != nil {

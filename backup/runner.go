@@ -76,7 +76,7 @@ func (s *Service) enlist(c *setup, by string, run Run, clash func(Run) bool) (r 
 	}
 	run.By, run.State = by, StateQueued
 	ctx, cancel := context.WithCancelCause(context.Background())
-	r = &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run}
+	r = &runner{service: s, setup: c, title: runTitle(run), ctx: ctx, cancel: cancel, ended: make(chan struct{}), run: run, lease: lease{writing: make(turns, 1)}}
 	r.log = r.bothLogs(r.serverLog(run))
 	s.active[run.ID] = r
 	s.runs.Add(1)

@@ -14,15 +14,15 @@ import (
 // way it waits, and says so in the run's step.
 func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclusive bool) (_ *repo.Lock, unlock func(), err error) {
 	journal := v.service.journal
-	left := lockJournal{journal, v.location}
-	if err := left.removeLeft(ctx, r, journal.enter(v.location)); err != nil {
-		run.log.Warn("cannot remove an own lock that was left", "error", err)
-	}
+	left, leave := journal.enter(v.location, func() { run.tellLocks(ctx) })
 	defer func() {
 		if err != nil {
-			journal.leave(v.location)
+			leave()
 		}
 	}()
+	if err := (lockJournal{journal, v.location}).removeLeft(ctx, r, left); err != nil {
+		run.log.Warn("cannot remove an own lock that was left", "error", err)
+	}
 	if err := journal.sweep(v.location, func(ids []repo.ID) error { return r.RemoveLocks(ctx, ids) }); err != nil {
 		run.log.Warn("cannot clean up behind a dead process", "error", err)
 	}
@@ -31,14 +31,11 @@ func (v *vault) lock(ctx context.Context, r *repo.Repository, run *runner, exclu
 	if err != nil {
 		return nil, nil, v.explain(err)
 	}
-	if run.setup.Cluster {
-		_ = run.renew(ctx) // the others must know of the lock; what is wrong the next beat tells
-	}
 	return lock, func() {
 		if err := lock.Unlock(); err != nil {
 			run.log.Warn("cannot remove the own lock; the next run will", "error", err)
 		}
-		journal.leave(v.location)
+		leave()
 	}, nil
 }
 
