@@ -199,7 +199,7 @@ func (s *Service) running(id string) *runner {
 const watchInterval = 250 * time.Millisecond
 
 // Watch yields the run, without its log, whenever it changed, at most a few times a second, until it has ended or ctx
-// is done; the last value is the ended run.
+// is done; the last value is the ended run. By then its end is in the history, unless the store hangs.
 func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] {
 	return func(yield func(Run, error) bool) {
 		var last Run
@@ -209,6 +209,9 @@ func (s *Service) Watch(ctx context.Context, id string) iter.Seq2[Run, error] {
 			if err != nil {
 				yield(Run{}, err)
 				return
+			}
+			if run.State.Done() {
+				awaitRecord(ctx, r)
 			}
 			if !reflect.DeepEqual(run, last) && !yield(run, nil) || run.State.Done() {
 				return
@@ -247,6 +250,21 @@ func awaitChange(ctx context.Context, r *runner) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// awaitRecord waits until a run of this process that has ended is in the history, and is being told: whoever saw its end may look
+// there, or begin what relies on it. A store that hangs does not keep the end from being seen.
+func awaitRecord(ctx context.Context, r *runner) {
+	if r == nil {
+		return
+	}
+	timer := time.NewTimer(storeTimeout)
+	defer timer.Stop()
+	select {
+	case <-r.ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // Cancel asks a run to end. It returns at once. ErrNotFound; ErrConflict when it has ended, or goes on in another
