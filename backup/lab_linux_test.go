@@ -114,7 +114,7 @@ func (l *lab) beside() {
 // quiet has a process do things in peace. It leaves no lock, neither its own nor of those before.
 func (l *lab) quiet(ops ...string) {
 	l.t.Helper()
-	if doing, err := l.child(labPlan{Seed: l.rng.Uint64(), Ops: ops}, time.Minute); err != nil || doing != "nothing" {
+	if doing, err := l.child(labPlan{Seed: l.rng.Uint64(), Ops: ops}, 5*time.Minute); err != nil || doing != "nothing" {
 		l.t.Fatalf("in peace: %s, %v", doing, err)
 	}
 	if left := must(filepath.Glob(filepath.Join(l.folder(), "locks", "*")))(l.t); slices.ContainsFunc(left, func(name string) bool {

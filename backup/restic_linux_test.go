@@ -45,7 +45,7 @@ func TestRestic(t *testing.T) {
 		target := t.TempDir()
 		restic("restore", s.ID, "--target", target)
 		sum := exec.Command(realtest.Need(t, "sha256sum"), "--check", "--strict", "SHA256SUMS")
-		sum.Dir = filepath.Join(target, "shop")
+		sum.Dir, sum.Env = filepath.Join(target, "shop"), append(os.Environ(), "LC_ALL=C")
 		out, err := sum.CombinedOutput()
 		if err != nil {
 			t.Errorf("%v\n%s", err, out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -73,11 +74,24 @@ func testYear(t *testing.T) {
 		m.sleep(time.Minute + time.Duration(random.Int64N(int64(30*time.Hour))))
 		m.checkNewest()
 	}
+	for m.busy() { // what follows the last backup may wait for another one
+		m.sleep(time.Minute)
+	}
 	m.on[len(m.on)-1].to = time.Now()
 	m.checkSlots(begin, backup.KindBackup, "shop", m.Config.Jobs[0].Schedule, 20*time.Minute)
 	m.checkSlots(begin, backup.KindBackup, "blog", m.Config.Jobs[1].Schedule, 0)
 	m.checkSlots(begin, backup.KindPrune, "", m.Config.Repositories[0].Prune.Schedule, 0)
 	m.checkRetention()
+}
+
+// busy reports whether a run goes on, or waits for its turn.
+func (m *machine) busy() bool {
+	m.t.Helper()
+	runs, err := m.Runs(m.t.Context(), backup.RunFilter{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return slices.ContainsFunc(runs, func(r backup.Run) bool { return !r.State.Done() })
 }
 
 // chance is for a test and what it lets loose, which ask at the same time.

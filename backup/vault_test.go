@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
@@ -252,12 +253,17 @@ func TestNoDataDir(t *testing.T) {
 	})
 }
 
+// runIDTick is longer than two runs of two processes can have the same ID, whose last part counts 1/65536 of a second.
+const runIDTick = 20 * time.Microsecond
+
 // TestTwoCreate has two Services make a repository at once: it is made once.
 func TestTwoCreate(t *testing.T) {
 	st := new(storage.Memory)
 	a := newPlace(t, st)
 	b := newPlace(t, st, func(c *backup.Config) { c.DataDir, c.Store = a.Config.DataDir, a.Store })
 	ra := must(a.Backup(t.Context(), "alice", "shop"))(t)
+	for time.Since(ra.Created) < runIDTick { // both would have the same ID
+	}
 	rb := must(b.Backup(t.Context(), "bob", "shop"))(t)
 	if run := a.Wait(t, ra.ID); run.State != backup.StateOK {
 		t.Errorf("%+v", run)
@@ -280,6 +286,7 @@ func TestMadeMeanwhile(t *testing.T) {
 	f.Hook(func(op storagetest.Op) (err error) {
 		if op.Kind == storagetest.Get && op.Name == "config" {
 			once.Do(func() {
+				time.Sleep(runIDTick)
 				a.Backed(t, "shop")
 				err = fs.ErrNotExist
 			})

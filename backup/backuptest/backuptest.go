@@ -18,6 +18,9 @@ import (
 // Password opens the repositories that this package makes.
 const Password = "a password for tests"
 
+// patience is how long runs may take to end. Each writes a dozen files durably, of which a busy machine makes seconds.
+const patience = 5 * time.Minute
+
 // Env is a Service and what it works on: the repository "default", and the job "shop" with one source "db" of one part,
 // "db.sql".
 type Env struct {
@@ -58,7 +61,7 @@ func New(t testing.TB, change ...func(*backup.Config)) *Env {
 // Close ends a Service and fails the test when its runs do not end.
 func Close(t testing.TB, s *backup.Service) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		t.Errorf("closing the service: %v", err)
@@ -95,7 +98,7 @@ func (e *Env) Wait(t testing.TB, id string) backup.Run {
 // Wait waits for a run of any Service to end and returns it, with its log.
 func Wait(t testing.TB, s *backup.Service, id string) backup.Run {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for run, err := range s.Watch(ctx, id) {
 		if err != nil {

@@ -1,12 +1,14 @@
 package realtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -77,12 +79,22 @@ func unmountAtTheEnd(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
+		if err := unmount(dir); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
 		alive.Close()
 		watch.Wait()
 	})
+}
+
+// unmount unmounts a folder. What is open there may be so for a moment longer than it seems: a process that another test is
+// just starting has copies of our open files until it is another program.
+func unmount(dir string) (err error) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if err = syscall.Unmount(dir, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func (d *Disk) mount() error {
@@ -110,7 +122,7 @@ func (d *Disk) Cut() error {
 // Restart brings the disk back as it is after a power cut: unmounted, repaired, mounted. Nobody may have a file on it open.
 func (d *Disk) Restart(t testing.TB) {
 	t.Helper()
-	if err := syscall.Unmount(d.Dir, 0); err != nil {
+	if err := unmount(d.Dir); err != nil {
 		t.Fatal("unmount: ", err)
 	}
 	out, err := exec.Command("e2fsck", "-p", d.image).CombinedOutput()
