@@ -172,13 +172,15 @@ func (lostStore) Store(context.Context, string, []byte) error {
 
 // TestDoctorServer: Caddy's storage is written to, and left as it was.
 func TestDoctorServer(t *testing.T) {
-	e := backuptest.New(t)
-	x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
-	found(t, x, "server", backup.LevelOK, "Caddy's storage works")
-	if left := must(e.Store.List(t.Context(), "backup", true))(t); strings.Contains(fmt.Sprint(left), "doctor-") {
-		t.Errorf("left behind: %q", left)
-	}
-	lost := backuptest.New(t, func(c *backup.Config) { c.Store = lostStore{c.Store} })
-	x = must(lost.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
-	found(t, x, "server", backup.LevelError, "read-only file system")
+	synctest.Test(t, func(t *testing.T) { // each part is given up after some seconds
+		e := backuptest.New(t)
+		x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+		found(t, x, "server", backup.LevelOK, "Caddy's storage works")
+		if left := must(e.Store.List(t.Context(), "backup", true))(t); strings.Contains(fmt.Sprint(left), "doctor-") {
+			t.Errorf("left behind: %q", left)
+		}
+		lost := backuptest.New(t, func(c *backup.Config) { c.Store = lostStore{c.Store} })
+		x = must(lost.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+		found(t, x, "server", backup.LevelError, "read-only file system")
+	})
 }

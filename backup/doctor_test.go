@@ -149,23 +149,25 @@ func TestDoctor(t *testing.T) {
 
 // TestDoctorPasswordLost: while the server runs, nothing else misses the file with a generated password.
 func TestDoctorPasswordLost(t *testing.T) {
-	e := backuptest.New(t, func(c *backup.Config) {
-		c.Repositories[0].Storage, c.Repositories[0].Password = new(storage.Memory), nil
+	synctest.Test(t, func(t *testing.T) { // each part is given up after some seconds
+		e := backuptest.New(t, func(c *backup.Config) {
+			c.Repositories[0].Storage, c.Repositories[0].Password = new(storage.Memory), nil
+		})
+		e.Cheap()
+		e.Backed(t, "shop")
+		files := must(filepath.Glob(filepath.Join(e.Config.DataDir, "*.password")))(t)
+		if len(files) != 1 {
+			t.Fatal(files)
+		}
+		if err := os.Remove(files[0]); err != nil {
+			t.Fatal(err)
+		}
+		e.Backed(t, "shop")
+		x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
+		if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelError || !strings.Contains(text, "let this server run on, and make another: caddy backup key add") {
+			t.Errorf("%s: %s", x.Level, text)
+		}
 	})
-	e.Cheap()
-	e.Backed(t, "shop")
-	files := must(filepath.Glob(filepath.Join(e.Config.DataDir, "*.password")))(t)
-	if len(files) != 1 {
-		t.Fatal(files)
-	}
-	if err := os.Remove(files[0]); err != nil {
-		t.Fatal(err)
-	}
-	e.Backed(t, "shop")
-	x := must(e.Doctor(t.Context(), "tester", backup.DoctorRequest{}))(t)
-	if text := fmt.Sprint(x.Diagnoses); x.Level != backup.LevelError || !strings.Contains(text, "let this server run on, and make another: caddy backup key add") {
-		t.Errorf("%s: %s", x.Level, text)
-	}
 }
 
 // TestDoctorOrphans: a job that was added at run time is lost with Caddy's storage, and nothing else would miss it.

@@ -194,9 +194,9 @@ func TestDelete(t *testing.T) {
 		}
 		requireState(t, deleted(t, e, backup.DeleteRequest{Snapshots: []string{all[0].ID}, DryRun: true}), backup.StateOK, "1 snapshot would be removed, 2 kept")
 		requireSnapshots(t, e, 3)
-		run := deleted(t, e, backup.DeleteRequest{Snapshots: []string{all[1].ID[:8], "0000", all[1].ID}})
-		requireState(t, run, backup.StateFailed, "2 of 3 snapshots were deleted, the first of the others: not deleted: snapshot \"0000\": not found")
-		if len(run.Removed) != 1 || run.Removed[0].ID != all[1].ID || run.Removed[0].Reasons[0] != "named" || len(run.Findings) != 1 || run.Findings[0].File != "0000" {
+		run := deleted(t, e, backup.DeleteRequest{Snapshots: []string{all[1].ID[:8], "00000000", all[1].ID}})
+		requireState(t, run, backup.StateFailed, "2 of 3 snapshots were deleted, the first of the others: not deleted: snapshot \"00000000\": not found")
+		if len(run.Removed) != 1 || run.Removed[0].ID != all[1].ID || run.Removed[0].Reasons[0] != "named" || len(run.Findings) != 1 || run.Findings[0].File != "00000000" {
 			t.Errorf("%+v", run)
 		}
 		run = deleted(t, e, backup.DeleteRequest{Snapshots: []string{all[0].ID, all[2].ID}})

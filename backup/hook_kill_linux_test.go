@@ -52,6 +52,14 @@ func hookKillConfig(root string, source backup.Source, n *notes, after ...backup
 	return c
 }
 
+// unhurried is a Service whose clock stands still. By another it would make the killed backup again, on a machine on which the
+// test takes half a minute.
+func unhurried() *backup.Service {
+	s, began := backup.New(), time.Now()
+	s.UseClock(func() time.Time { return began }, time.NewTimer)
+	return s
+}
+
 // hookKill has another process begin a dump, and kills it there.
 func hookKill(t *testing.T, root string, environ ...string) {
 	t.Helper()
@@ -127,7 +135,7 @@ func TestHookKill(t *testing.T) {
 	failing := hook{name: "report", notes: &n, do: func(context.Context, backup.Moment) error {
 		return backup.WithOutput(fmt.Errorf("report ended with status 1"), "canary")
 	}}
-	next := backup.New()
+	next := unhurried()
 	config := hookKillConfig(root, backuptest.NewSource("data"), &n, failing)
 	told(&box)(&config)
 	must(next.Attach(config))(t)
@@ -153,7 +161,7 @@ func TestHookKill(t *testing.T) {
 		t.Errorf("told was %+v", box.list)
 	}
 
-	last := backup.New()
+	last := unhurried()
 	must(last.Attach(hookKillConfig(root, backuptest.NewSource("data"), &n)))(t)
 	defer backuptest.Close(t, last)
 	if run = backuptest.Wait(t, last, must(last.Backup(t.Context(), "tester", "shop"))(t).ID); run.State != backup.StateOK {

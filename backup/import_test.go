@@ -390,7 +390,7 @@ func TestResticReadsImported(t *testing.T) {
 	realtest.Need(t, "restic")
 	dir := oldDumps(t, map[string][]byte{"shop_2025-11-21_0217.sql.gz": gzipped(t, "insert 1;\n"), "shop_2025-11-22.sql": []byte("insert 2;\n")})
 	place := filepath.Join(t.TempDir(), "repository")
-	e := newPlace(t, storage.NewLocal(place), func(c *backup.Config) { c.Repositories[0].Password = []byte(backuptest.Password) })
+	e := newPlace(t, storage.NewLocal(place), func(c *backup.Config) { c.Repositories[0].Password, c.Zone = []byte(backuptest.Password), time.UTC })
 	if run := imports(t, e, backup.ImportRequest{Files: []string{dir + "/*"}}); run.State != backup.StateOK {
 		t.Fatal(run.Error)
 	}

@@ -285,15 +285,17 @@ func TestSweepOrphans(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			leader := exec.Command("sh", "-c", "sleep 60 & echo $!")
+			leader := exec.Command("sh", "-c", "sleep 600 & echo $!")
 			leader.SysProcAttr, leader.Env, leader.Stdout = &syscall.SysProcAttr{Setpgid: true}, []string{"PATH=" + os.Getenv("PATH"), c.by.mark()}, w
 			if err := errors.Join(leader.Run(), w.Close()); err != nil {
 				t.Fatal(err)
 			}
 			orphan := bufio.NewReader(r) // ends with who has the pipe
-			if line, err := orphan.ReadString('\n'); err != nil {
+			line, err := orphan.ReadString('\n')
+			if err != nil {
 				t.Fatal(line, err)
 			}
+			awaitProgram(t, strings.TrimSpace(line), "sleep")
 			dir := t.TempDir()
 			var events []string
 			if c.noted {
@@ -352,10 +354,25 @@ func TestSweepByDescendant(t *testing.T) {
 	}
 }
 
+// awaitProgram waits until a process runs a program: one that a shell has just begun is a copy of the shell at first, and has no
+// environment while it becomes what it is to be.
+func awaitProgram(t *testing.T, pid, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
+		if strings.HasPrefix(string(cmdline), name+"\x00") {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("process %s is %q, %v", pid, cmdline, err)
+		}
+	}
+}
+
 // startGroup starts a process in a group of its own.
 func startGroup(t *testing.T) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("sleep", "60")
+	cmd := exec.Command("sleep", "600")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

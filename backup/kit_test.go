@@ -90,9 +90,11 @@ func TestKitIsAskedFor(t *testing.T) {
 		missing := func() bool { t.Helper(); return must(e.Repositories(t.Context()))(t)[0].KitMissing }
 		atStart := func() bool {
 			t.Helper()
+			synctest.Wait() // nobody writes while we read
 			log.Reset()
 			e.Detach()
 			e.Detach = must(e.Attach(e.Config))(t)
+			synctest.Wait()
 			return strings.Contains(log.String(), "caddy backup kit --confirm")
 		}
 		if missing() || atStart() {
