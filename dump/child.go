@@ -176,10 +176,53 @@ func (c *child) closePipes() {
 	}
 }
 
+// childPipe reads what a program has written, up to the pipe's deadline and then what lies in it: on a busy machine, or one that
+// was suspended, the deadline may pass before anybody looks.
+type childPipe struct {
+	f    *os.File
+	late int // bytes that were read behind the deadline
+}
+
+func (c *childPipe) Read(p []byte) (int, error) {
+	n, err := c.f.Read(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.late >= pipeSize { // more has not lain there: somebody goes on writing
+		return n, err
+	}
+	n, err = readPresent(c.f, p)
+	c.late += n
+	return n, err
+}
+
+// readPresent reads without waiting, whatever the deadline is, which has passed when it returns.
+func readPresent(f *os.File, p []byte) (n int, err error) {
+	f.SetReadDeadline(time.Time{})
+	defer f.SetReadDeadline(time.Unix(1, 0))
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, failed = syscall.Read(int(fd), p)
+		return failed != syscall.EINTR
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case failed == syscall.EAGAIN:
+		return 0, os.ErrDeadlineExceeded
+	case failed != nil:
+		return 0, failed
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 // childOutput reads a program's output. Once the leader has ended, what is in the pipe is read, but nobody waits longer
 // than the grace for more: a process that it left behind may keep the pipe open for ever.
 type childOutput struct {
-	f      *os.File
+	pipe   childPipe
 	exited <-chan struct{}
 	grace  time.Duration
 	n      int64
@@ -188,10 +231,10 @@ type childOutput struct {
 func (o *childOutput) Read(p []byte) (int, error) {
 	select {
 	case <-o.exited:
-		o.f.SetReadDeadline(time.Now().Add(o.grace)) // anew: out may have taken long since the last one
+		o.pipe.f.SetReadDeadline(time.Now().Add(o.grace)) // anew: out may have taken long since the last one
 	default:
 	}
-	n, err := o.f.Read(p)
+	n, err := o.pipe.Read(p)
 	o.n += int64(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errOutputHeld

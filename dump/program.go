@@ -28,9 +28,9 @@ type program struct {
 
 const (
 	defaultGrace = 2 * time.Second
-	killWait     = 5 * time.Second // after SIGKILL; longer only when the kernel itself hangs, on a dead network disk
-	copyBuffer   = 256 << 10       // bytes
-	pipeSize     = 1 << 20         // the most that the kernel gives to users; saves a fifth of a dump's time
+	killWait     = 20 * time.Second // after SIGKILL; longer only when the kernel itself hangs, on a dead network disk
+	copyBuffer   = 256 << 10        // bytes
+	pipeSize     = 1 << 20          // the most that the kernel gives to users; saves a fifth of a dump's time
 )
 
 var (
@@ -61,7 +61,7 @@ func (p program) run(ctx context.Context, t *backup.Task, in io.Reader, out io.W
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	f := &flows{
-		output: childOutput{f: c.stdout, exited: c.exited, grace: p.grace},
+		output: childOutput{pipe: childPipe{f: c.stdout}, exited: c.exited, grace: p.grace},
 		stderr: stderrTail{log: t.Log, program: name},
 	}
 	f.start(c, in, out, fail)
@@ -102,7 +102,7 @@ type flows struct {
 // start copies all three. fail is called when in or out fails.
 func (f *flows) start(c *child, in io.Reader, out io.Writer, fail context.CancelCauseFunc) {
 	f.copied = make(chan struct{})
-	f.group.Go(func() { io.Copy(&f.stderr, c.stderr) })
+	f.group.Go(func() { io.Copy(&f.stderr, &childPipe{f: c.stderr}) })
 	f.group.Go(func() { f.inErr = c.feed(in, fail) })
 	f.group.Go(func() {
 		defer close(f.copied)
