@@ -107,16 +107,14 @@ func TestCommandInContainer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			m := configured(t, new(Command), "command "+shellScript(t, containerExec)+" sh -c `"+c.run+"` {\n env DIR "+dir+"\n}")
-			var out bytes.Buffer
-			began := time.Now()
-			_, err := m.Dump(stopWhen(t, filepath.Join(dir, "begun")), backup.Part{}, &out, dumptest.Task(t))
+			lines := 0 // which may be many until it is stopped
+			out := writerFunc(func(p []byte) (int, error) { lines += bytes.Count(p, []byte("\n")); return len(p), nil })
+			_, err := m.Dump(stopWhen(t, filepath.Join(dir, "begun")), backup.Part{}, out, dumptest.Task(t))
 			switch {
-			case c.err == "" && (err != nil || bytes.Count(out.Bytes(), []byte("\n")) != 100000):
-				t.Errorf("%d bytes, %s", out.Len(), said(err))
+			case c.err == "" && (err != nil || lines != 100000):
+				t.Errorf("%d lines, %s", lines, said(err))
 			case c.err != "" && (err == nil || !strings.Contains(said(err), c.err)):
 				t.Errorf("error = %s, want %q", said(err), c.err)
-			case time.Since(began) > 20*time.Second:
-				t.Errorf("it took %s", time.Since(began))
 			}
 			waitGone(t, filepath.Join(dir, "inner"))
 		})
@@ -134,7 +132,7 @@ func waitGone(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 400 {
+	for range 1200 {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			return

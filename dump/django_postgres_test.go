@@ -266,6 +266,9 @@ func testDjangoOneMoment(t *testing.T, s *djangoSite, pg *realtest.Postgres) {
 			}
 		}
 	}()
+	for pg.SQL(t, "site", "SELECT count(*) FROM auth_user WHERE username LIKE 'busy%'") == "0\n" {
+		time.Sleep(10 * time.Millisecond)
+	}
 	stored, _ := dumped(t, d)
 	if sales, users := stored.Facts.Rows["shop.sale"], stored.Facts.Rows["auth.user"]; users < 2 || sales != 60+users-1 {
 		t.Errorf("%d users and %d sales: the dump is of no one moment", users, sales)

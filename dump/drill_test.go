@@ -76,7 +76,7 @@ func TestDrillFails(t *testing.T) {
 		x := newShop(t)
 		name := largestPack(t, x)
 		data := slices.Clone(storagetest.Read(t, x.Storage, name))
-		data[100] ^= 1
+		data[len(data)/2] ^= 1 // of the database, which is most of it, wherever in it the small files lie
 		storagetest.Write(t, x.Storage, name, data)
 		requireFailed(t, x, "db.sqlite3: ")
 	})

@@ -22,24 +22,29 @@ func testMySQLLocked(t *testing.T, my *realtest.MariaDB) {
 	held := make(chan struct{})
 	go func() {
 		defer close(held)
-		my.TrySQL(ctx, "the shop", "LOCK TABLES product WRITE; SELECT sleep(30)")
+		my.TrySQL(ctx, "the shop", "LOCK TABLES product WRITE; SELECT sleep(600)")
 	}()
-	for my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(30)%'") != "1\n" {
+	for my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(600)%'") != "1\n" {
 		time.Sleep(20 * time.Millisecond)
 	}
 	_, err := mySource(t, my.DSN("the shop")).Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
 	if err == nil || !strings.Contains(err.Error(), "lock_timeout (1s)") {
 		t.Error(err)
 	}
-	if n := my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'"); n != "0\n" {
-		t.Errorf("%s still wait", n)
+	waiting := func() string {
+		return my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'")
+	}
+	for deadline := time.Now().Add(time.Minute); waiting() != "0\n"; time.Sleep(20 * time.Millisecond) { // who was killed takes a moment
+		if time.Now().After(deadline) {
+			t.Fatal("it still waits")
+		}
 	}
 	cancel()
 	<-held
-	if id := strings.TrimSpace(my.SQL(t, "", "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(30)%'")); id != "" {
+	if id := strings.TrimSpace(my.SQL(t, "", "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(600)%'")); id != "" {
 		my.TrySQL(t.Context(), "", "KILL "+id) // it would look only every five seconds whether its client is there
 	}
-	for my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(30)%'") != "0\n" {
+	for my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(600)%'") != "0\n" {
 		time.Sleep(20 * time.Millisecond)
 	}
 }

@@ -21,7 +21,7 @@ func TestMySQLNoRoom(t *testing.T) {
 		return // it needs a server of its own
 	}
 	disk := realtest.SmallDisk(t, 192)
-	for dir := disk; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+	for dir := disk; dir != "/" && dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
 		os.Chmod(dir, 0o755) // the server's user must come through
 	}
 	os.Chmod(disk, 0o777) // and have its tmpdir there

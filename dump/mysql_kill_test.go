@@ -70,6 +70,21 @@ func overwriteMySQL(path string) {
 	ready()
 }
 
+// killRestoring kills a process in a step of a restore, and waits until the server has seen that: it holds the locks of that process.
+func killRestoring(t *testing.T, my *realtest.MariaDB, file, step string) {
+	t.Helper()
+	before := strings.TrimSpace(my.SQL(t, "", "SELECT connection_id()"))
+	killWhenReady(t, "overwriteMySQL", file, step)
+	theirs := func() string {
+		return my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id() AND user = 'root' AND id > "+before)
+	}
+	for deadline := time.Now().Add(time.Minute); theirs() != "0\n"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the server keeps the connections of a killed process")
+		}
+	}
+}
+
 // A restore that is killed with SIGKILL, at any point, leaves the live database as it was, or the next run of the source brings to
 // an end what was begun; and it takes away what is left.
 func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
@@ -104,7 +119,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 					t.Fatal(err)
 				}
 			}
-			killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP="+c.step)
+			killRestoring(t, my, file, "DUMP_TEST_STEP="+c.step)
 			if len(c.step) == 2 { // nothing was touched, and a dump does not mind
 				samePgState(t, myState(t, my, "killed"), is)
 			}
@@ -138,7 +153,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 	}
 	if realtest.Soak() {
 		my.SQL(t, "", "DROP DATABASE killed")
-		killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=made")
+		killRestoring(t, my, file, "DUMP_TEST_STEP=made")
 		if _, err := m.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err == nil || !strings.Contains(err.Error(), "there is no database killed") || myExists(t, my, "killed") {
 			t.Errorf("of a database that is lost: %v", err)
 		}
@@ -158,7 +173,7 @@ func testMySQLKilledOverwrite(t *testing.T, my *realtest.MariaDB) {
 // What a restore into a new database leaves half filled when it is killed is no database that is backed up, and no hindrance.
 func testMySQLHalved(t *testing.T, my *realtest.MariaDB, percent, file string, stored backup.Stored, dump []byte, want map[string]string) {
 	m := mySource(t, my.DSN("killed"))
-	killWhenReady(t, "overwriteMySQL", file, "DUMP_TEST_STEP=new "+percent)
+	killRestoring(t, my, file, "DUMP_TEST_STEP=new "+percent)
 	half := mySource(t, my.DSN("halved"))
 	_, err := half.Dump(t.Context(), backup.Part{}, io.Discard, dumptest.Task(t))
 	if told := fmt.Sprint(half.Examine(t.Context(), dumptest.Task(t))); err == nil || !strings.Contains(err.Error(), "only half restored") || !strings.Contains(told, "only half restored") {

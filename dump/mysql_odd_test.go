@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
@@ -118,8 +119,12 @@ func testMySQLOdd(t *testing.T, my *realtest.MariaDB) {
 		if got := my.SQL(t, "odd", "SELECT nextval(numbers) = (SELECT max(id) FROM drawn) + 4; SHOW CREATE TABLE drawn"); !strings.HasPrefix(got, "1\n") || !strings.Contains(got, "nextval(`odd`.`numbers`)") {
 			t.Error(got)
 		}
-		my.SQL(t, "odd", "ALTER EVENT fires DISABLE; DELETE FROM isam WHERE a = 99; SELECT setval(numbers, 14)")
-		got, want := myState(t, my, "odd"), was
+		my.SQL(t, "odd", "ALTER EVENT fires DISABLE; SELECT setval(numbers, 14)")
+		got, want := map[string]string(nil), was
+		for deadline := time.Now().Add(time.Minute); got == nil || got["isam"] != want["isam"] && time.Now().Before(deadline); {
+			my.SQL(t, "odd", "DELETE FROM isam WHERE a = 99") // which the event may be about to insert once more
+			got = myState(t, my, "odd")
+		}
 		for key := range want {
 			if key != "schema" && got[key] != want[key] {
 				t.Errorf("%s: %s, want %s", key, got[key], want[key])

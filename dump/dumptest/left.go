@@ -72,7 +72,7 @@ func (j *journal) Started(pgid int) (ended func()) {
 
 // patience is how long what was ended may take to be gone, on a machine that has much else to do. What was not ended is there longer:
 // the programs of tests hang for a minute.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // NothingLeft gives the test an empty TMPDIR and checks at its end that no file is in it, no more descriptors are open
 // than now, and no process lives that inherited it.

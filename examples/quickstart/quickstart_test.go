@@ -29,12 +29,13 @@ func shortDir(t *testing.T) string {
 func TestQuickstart(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", "") // restored behind the one that quickstart sets
 	dir := shortDir(t)
+	port := realtest.FreePort(t) // nobody else can be given it until Caddy listens there
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := quickstart(ctx, w, options{dir: dir, size: little})
+		err := quickstart(ctx, w, options{dir: dir, port: port, size: little})
 		w.CloseWithError(io.EOF)
 		done <- err
 	}()
