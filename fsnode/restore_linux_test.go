@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
@@ -167,13 +168,10 @@ func TestRestoreRaced(t *testing.T) {
 
 // TestRestoreFull restores into a volume that is too small.
 func TestRestoreFull(t *testing.T) {
-	needRoot(t, "it mounts a tmpfs")
-	src, into := t.TempDir(), t.TempDir()
+	src, into := t.TempDir(), realtest.SmallDisk(t, 1)
 	must(t, os.WriteFile(src+"/fits", make([]byte, 1000), 0o644), os.WriteFile(src+"/large", make([]byte, 2<<20), 0o644))
 	r := newRepo(t)
 	snap := mustSave(t, r, src)
-	must(t, unix.Mount("tmpfs", into, "tmpfs", 0, "size=1m"))
-	t.Cleanup(func() { _ = unix.Unmount(into, unix.MNT_DETACH) })
 	_, err := restore(t, r, snap, "tree", into)
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), into+"/tree/large") || !strings.Contains(err.Error(), "free some space") {
 		t.Errorf("%v", err)

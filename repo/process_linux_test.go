@@ -98,18 +98,7 @@ func TestDiskRunsFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("one thing after the other: no races to be found")
 	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
-		if os.Getenv("CI") != "" && os.Getuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip("a tmpfs cannot be mounted, so a full disk was not tested: ", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := realtest.SmallDisk(t, 24)
 	st := storage.NewLocal(filepath.Join(dir, "repo"))
 	r := initRepo(t, st, repo.Options{})
 	old := content{"kept": noise(3 << 20)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -207,15 +208,16 @@ func TestCrashInPruneOnFullDisk(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, below := s.open(t)
 					f.Inject(full)
-					crashed := false
+					var crashed atomic.Bool // packs are deleted several at once
 					f.Hook(func(op storagetest.Op) error {
-						if crashed = crashed || op.N >= k; crashed {
-							return storagetest.ErrCrashed
+						if op.N < k {
+							return nil
 						}
-						return nil
+						crashed.Store(true)
+						return storagetest.ErrCrashed
 					})
 					err := s.work(t, f)
-					if more = crashed; !more && err != nil {
+					if more = crashed.Load(); !more && err != nil {
 						t.Error(err)
 					}
 					s.mustHeal(t, below)

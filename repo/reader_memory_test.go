@@ -123,7 +123,13 @@ func gets(st *storagetest.Faulty, f func()) (bytes int64) {
 	return bytes
 }
 
+// In a bubble: a reader that has to wait for its processor takes its consumer for stalled, gives back what it has read, and reads
+// it again.
 func TestRangesUseTheCacheAndReadNoFurther(t *testing.T) {
+	synctest.Test(t, testRangesUseTheCacheAndReadNoFurther)
+}
+
+func testRangesUseTheCacheAndReadNoFurther(t *testing.T) {
 	st, r, n, data := mixed(t, repo.Options{})
 	part := func(off, length int) {
 		t.Helper()
