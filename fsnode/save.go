@@ -126,24 +126,42 @@ type sourceError struct{ error }
 
 func (e sourceError) Unwrap() error { return e.error }
 
+// openError is of an entry that could not be opened though it seems to be the one that was looked at. Nothing of it is saved yet.
+type openError struct{ sourceError }
+
+func (e openError) Unwrap() error { return e.sourceError }
+
+// settled tries to save an entry until it is the same one for long enough. What takes the place of a file often gets its number, so
+// that a file which was something else for just the moment of opening cannot be told from one that never changed: an error
+// of opening counts when it comes twice in a row.
+func settled(try func() error) error {
+	err, before := errSwapped, false
+	for n := 0; n < 100; n++ {
+		err = try()
+		_, open := err.(openError) // not one of an entry further down
+		if err != errSwapped && (!open || before) {
+			break
+		}
+		before = open
+	}
+	return err
+}
+
 // entry saves one entry of a folder, whatever it is.
 func (s *saver) entry(at *os.Root, name, rel string, dir *repo.Dir) error {
-	err := errSwapped
-	for try := 0; try < 100 && errors.Is(err, errSwapped); try++ {
-		var fi fs.FileInfo
-		fi, err = at.Lstat(name)
+	err := settled(func() error {
+		fi, err := at.Lstat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			s.notes.add("%s vanished while the folder was read; it is not in this backup", s.full(rel))
 			return nil
 		case err != nil:
-			err = sourceError{err}
+			return sourceError{err}
 		case s.leaveOut(fi, rel):
 			return nil
-		default:
-			err = s.kind(at, fi, rel, dir)
 		}
-	}
+		return s.kind(at, fi, rel, dir)
+	})
 	if _, ours := errors.AsType[sourceError](err); ours || errors.Is(err, errSwapped) {
 		return readable(err, s.full(rel), rel)
 	}
@@ -184,7 +202,7 @@ func replaced(at *os.Root, fi fs.FileInfo, err error) error {
 	if now, e := at.Lstat(fi.Name()); errors.Is(err, fs.ErrNotExist) || e != nil || !same(fi, now) {
 		return errSwapped
 	}
-	return sourceError{err}
+	return openError{sourceError{err}}
 }
 
 // same reports whether two looks saw one entry. Its number alone does not tell: a new fifo may get that of the file
