@@ -2,6 +2,7 @@ package realtest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -36,7 +37,19 @@ func TestDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.Dir, "late"), nil, 0o600); err == nil {
 		t.Error("a file was made after the cut")
 	}
+	// A container that began before keeps the dark disk.
+	container := exec.Command(Need(t, "unshare"), "--mount", "sh", "-c", "echo; cat >/dev/null")
+	leave, begun := must(container.StdinPipe()), must(container.StdoutPipe())
+	if err := container.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer container.Wait()
+	defer leave.Close()
+	begun.Read(make([]byte, 1)) // when it has mounts of its own
 	d.Restart(t)
+	if err := os.WriteFile(filepath.Join(d.Dir, "next"), nil, 0o600); err != nil {
+		t.Error(err)
+	}
 	if data, err := os.ReadFile(durable); err != nil || string(data) != "x" {
 		t.Errorf("%q, %v", data, err)
 	}
