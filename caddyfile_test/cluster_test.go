@@ -140,17 +140,16 @@ func TestCluster(t *testing.T) {
 	others[0].until("one run more is made", func() bool { return len(s.dumps("end")) >= 2 })
 	runs := s.agreed()
 
-	var slots []string
-	for i, r := range runs {
-		if slot := r.Scheduled.Format(time.TimeOnly); i == 1 && r.State == backup.StateOK {
-			if want := runs[0].Scheduled; !r.Scheduled.Equal(want) {
-				t.Errorf("what was made again is for %s, want %s", slot, want)
-			}
-		} else if slices.Contains(slots, slot) {
-			t.Errorf("there are two runs for %s", slot)
-		} else {
-			slots = append(slots, slot)
+	if again := runs[1]; again.State == backup.StateOK && !again.Scheduled.Equal(runs[0].Scheduled) {
+		t.Errorf("what was made again is for %s, want %s", again.Scheduled, runs[0].Scheduled)
+	}
+	made := map[string]bool{}
+	for _, r := range runs {
+		slot := r.Scheduled.Format(time.TimeOnly)
+		if made[slot] {
+			t.Errorf("there is another run for %s, which was made", slot)
 		}
+		made[slot] = r.State == backup.StateOK
 	}
 	for _, c := range s.all {
 		c.end(syscall.SIGTERM)
@@ -159,7 +158,8 @@ func TestCluster(t *testing.T) {
 }
 
 // agreed waits for a moment, between two runs, at which all members know the same: that as many runs are ok as dumps have ended, of
-// one more that began.
+// one more that began. On a machine with much else to do another member may have been taken for dead, too: it was silent for two
+// seconds. Its dump began, and may have ended.
 func (s *servers) agreed() (runs []backup.Run) {
 	s.Helper()
 	told := ""
@@ -167,14 +167,20 @@ func (s *servers) agreed() (runs []backup.Run) {
 	s.all[0].until("all members know the same, of all dumps", func() bool {
 		ends := len(s.dumps("end"))
 		runs, told = s.backups(s.all[0]), s.text(s.all[0])
-		green := 0
+		green, lost, going := 0, 0, 0
 		for _, r := range runs {
-			if r.State == backup.StateOK {
+			switch {
+			case r.State == backup.StateOK:
 				green++
+			case r.State == backup.StateInterrupted:
+				lost++
+			default:
+				going++
 			}
 		}
-		told += fmt.Sprintf("%d runs are ok; %d dumps began, %d ended", green, len(s.dumps("begin")), ends)
-		return green == ends && len(s.dumps("begin")) == ends+1 && !slices.ContainsFunc(s.all, func(c *child) bool { return s.text(c) != s.text(s.all[0]) })
+		begun, silenced := len(s.dumps("begin")), lost-1 // but for the one that was killed
+		told += fmt.Sprintf("%d runs are ok; %d dumps began, %d ended", green, begun, ends)
+		return going == 0 && ends-green >= 0 && ends-green <= silenced && begun-green >= 1 && begun-green <= lost && !slices.ContainsFunc(s.all, func(c *child) bool { return s.text(c) != s.text(s.all[0]) })
 	})
 	return runs
 }

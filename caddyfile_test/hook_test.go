@@ -46,25 +46,30 @@ func TestHooksAndTerm(t *testing.T) {
 			s := newChild(t, "127.0.0.1:1")
 			s.withHooks()
 			s.start()
-			run, pids := s.hang()
-			if !s.paused() {
-				t.Error("the program before the dump was not run")
-			}
-			if c.slow {
-				s.write("slow", "")
-			}
-			if took := s.end(c.signal); took > 4500*time.Millisecond {
-				t.Errorf("the server took %s to end", took)
-			}
-			want := "hang " + run.ID + " interrupted\n"
-			if done := c.signal == syscall.SIGTERM && !c.slow; done != (s.told() == want) || done == s.paused() {
-				t.Errorf("paused: %v; told: %q", s.paused(), s.told())
-			}
-			os.Remove(filepath.Join(s.dir, "slow"))
-			s.start()
-			s.until("the workers go on", func() bool { return !s.paused() && s.told() == want })
-			s.wantState(run.ID, backup.StateInterrupted)
-			wantGone(t, pids...)
+			want := "" // all that was told
+			inTime(t, func() (took time.Duration) {
+				run, pids := s.hang()
+				if !s.paused() {
+					t.Error("the program before the dump was not run")
+				}
+				if c.slow {
+					s.write("slow", "")
+				}
+				took = s.end(c.signal)
+				want += "hang " + run.ID + " interrupted\n"
+				done := c.signal == syscall.SIGTERM && !c.slow
+				if done && s.told() != want && took >= endsWithin { // this machine was too slow for it
+					took = max(took, enough+1)
+				} else if done != (s.told() == want) || done == s.paused() {
+					t.Errorf("paused: %v; told: %q", s.paused(), s.told())
+				}
+				os.Remove(filepath.Join(s.dir, "slow"))
+				s.start()
+				s.until("the workers go on", func() bool { return !s.paused() && s.told() == want })
+				s.wantState(run.ID, backup.StateInterrupted)
+				wantGone(t, pids...)
+				return took
+			})
 			s.wantGreen()
 			s.end(syscall.SIGTERM)
 			s.start() // and not again

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddytest"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/handler"
@@ -34,8 +33,12 @@ var once = &http.Client{Transport: again{&http.Transport{DisableKeepAlives: true
 type again struct{ http.RoundTripper }
 
 func (t again) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	for range 20 {
+	deadline := time.Now().Add(patience)
+	for tries := 1; ; tries++ {
 		if resp, err = t.RoundTripper.RoundTrip(r); err == nil && !outgoing(resp) || r.Body != nil && r.GetBody == nil {
+			break
+		}
+		if err == nil && tries >= 20 || r.Context().Err() != nil || time.Now().After(deadline) {
 			break
 		}
 		if r.GetBody != nil {
@@ -62,12 +65,11 @@ func outgoing(resp *http.Response) bool {
 // world is a folder with all that one test's configurations name.
 type world struct {
 	*testing.T
-	dir    string
-	tester *caddytest.Tester
+	dir string
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{T: t, dir: t.TempDir(), tester: caddytest.NewTester(t)}
+	w := &world{T: t, dir: t.TempDir()}
 	w.write("secret", canary+"\n")
 	// The Caddy in this process stays for the next test; nothing of this one may.
 	t.Cleanup(func() { w.mustLoad("{\n\tadmin localhost:2999\n}\n") })
@@ -129,7 +131,6 @@ func (w *world) mustLoad(caddyfile string) {
 // begin loads the configuration for the first time in this test, starting Caddy when there is none yet.
 func (w *world) begin(caddyfile string) {
 	w.Helper()
-	w.tester.InitServer("{\n\tadmin localhost:2999\n\tpersist_config off\n}\n", "caddyfile")
 	w.mustLoad(caddyfile)
 	if _, err := admin.InitRepository(w.Context(), ""); err != nil {
 		w.Fatal(err)

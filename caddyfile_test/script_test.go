@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/caddy-backup/caddy-backup/handler"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/repo/repotest"
 	"github.com/caddy-backup/caddy-backup/storage"
@@ -95,22 +98,42 @@ func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptAwait: `await <file>` waits until the file exists.
+// scriptAwait: `await <file>` waits until the file exists, and, if it is the socket of Caddy's admin endpoint, until the app backup
+// answers there: Caddy listens before it starts its apps.
 func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await <file>")
 	}
 	deadline := time.Now().Add(patience)
 	for {
-		_, err := os.Stat(ts.MkAbs(args[0]))
+		fi, err := os.Stat(ts.MkAbs(args[0]))
+		if err == nil && fi.Mode()&fs.ModeSocket != 0 {
+			err = asked(ts.MkAbs(args[0]))
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			ts.Fatalf("waiting for %s: %v", args[0], err)
+		}
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			ts.Fatalf("waiting for %s: %v", args[0], err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// asked asks the app backup for its jobs at the socket of an admin endpoint.
+func asked(socket string) error {
+	client := handler.Client{Base: "http://127.0.0.1/backup/", HTTP: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		DisableKeepAlives: true,
+	}}}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := client.Jobs(ctx)
+	return err
 }
 
 // scriptCheap: `cheap <folder> <password>` makes an empty repository whose password costs no time, for scripts that open

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -82,6 +83,7 @@ func TestPasswordOnTheTerminal(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	secret := "canary-" + rand.Text() // which nobody else on this machine has
 	passwd := func(typed ...string) (shown string, err error) {
 		x := newTerminal(t)
 		cmd := exec.Command("caddy", "backup", "key", "passwd", "--standalone", "-c", config, "-a", "caddyfile")
@@ -96,7 +98,7 @@ func TestPasswordOnTheTerminal(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		for {
-			if found := realtest.Leftovers(canary); len(found) > 0 {
+			if found := realtest.Leftovers(secret); len(found) > 0 {
 				t.Errorf("the password can be read in %v", found)
 			}
 			select {
@@ -108,18 +110,18 @@ func TestPasswordOnTheTerminal(t *testing.T) {
 			}
 		}
 	}
-	shown, err := passwd(canary, canary+"x")
+	shown, err := passwd(secret, secret+"x")
 	if err == nil || !strings.Contains(shown, "differ") {
 		t.Errorf("two passwords: %v, %s", err, shown)
 	}
-	shown, err = passwd(canary, canary)
+	shown, err = passwd(secret, secret)
 	if err != nil || !strings.Contains(shown, "the password was changed") {
 		t.Errorf("%v, %s", err, shown)
 	}
-	if strings.Contains(shown, canary) {
+	if strings.Contains(shown, secret) {
 		t.Error("the password is shown")
 	}
-	if _, err := repo.Open(t.Context(), st, []byte(canary), repo.Options{}); err != nil {
+	if _, err := repo.Open(t.Context(), st, []byte(secret), repo.Options{}); err != nil {
 		t.Error(err)
 	}
 	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
@@ -127,7 +129,7 @@ func TestPasswordOnTheTerminal(t *testing.T) {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if bytes.Contains(data, []byte(canary)) {
+		if bytes.Contains(data, []byte(secret)) {
 			t.Errorf("%s has the password in it", path)
 		}
 		return err

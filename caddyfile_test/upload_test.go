@@ -31,19 +31,22 @@ func TestUpload(t *testing.T) {
 	site := &handler.Client{Base: "http://" + address + "/api/", HTTP: &http.Client{Transport: as("alice")}}
 	q := backup.FileRestore{Job: "shop", Part: "db.sqlite3", File: "dump.sqlite3", Overwrite: true, Confirm: live}
 
-	w.startSlow() // it has the turn
-	file, err := os.Open(dump)
-	if err != nil {
-		t.Fatal(err)
+	var run backup.Run
+	var err error
+	for range 5 { // on a machine with much else to do a client may be too slow by itself; one that waits would be cut each time
+		_ = os.Remove(filepath.Join(w.dir, "release"))
+		slow := w.startSlow() // it has the turn
+		time.AfterFunc(2500*time.Millisecond, w.release)
+		if run, err = w.upload(site, q, dump); err == nil {
+			run = finish(t, site, run.ID)
+		}
+		finish(t, admin, slow.ID)
+		if run.State == backup.StateOK {
+			break
+		}
 	}
-	defer file.Close()
-	time.AfterFunc(2500*time.Millisecond, w.release)
-	run, err := site.Upload(t.Context(), q, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if run = finish(t, site, run.ID); run.State != backup.StateOK || filled(t, live) != "dump" {
-		t.Errorf("%s %s: %s", run.State, run.Error, filled(t, live))
+	if run.State != backup.StateOK || filled(t, live) != "dump" {
+		t.Errorf("%s %s, %v: %s", run.State, run.Error, err, filled(t, live))
 	}
 
 	fill(t, live, "live again")
@@ -51,21 +54,37 @@ func TestUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	more, less := net.Pipe() // never written to again
 	defer more.Close()
-	_, _ = site.Upload(ctx, q, io.MultiReader(strings.NewReader(string(stalled[:2<<20])), less))
-	if ctx.Err() != nil {
-		t.Error("the stalled upload was not cut")
-	}
-	runs, err := site.Runs(t.Context(), backup.RunFilter{Job: "shop", Kind: backup.KindRestore, Limit: 1})
-	if err != nil {
-		t.Fatal(err)
+	var runs []backup.Run
+	for range 5 { // as above: it may be cut before there is a run
+		_, _ = site.Upload(ctx, q, io.MultiReader(strings.NewReader(string(stalled[:2<<20])), less))
+		if ctx.Err() != nil {
+			t.Error("the stalled upload was not cut")
+		}
+		if runs, err = site.Runs(t.Context(), backup.RunFilter{Job: "shop", Kind: backup.KindRestore, Limit: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if runs[0].ID != run.ID {
+			break
+		}
 	}
 	if run = finish(t, site, runs[0].ID); run.State != backup.StateFailed || !strings.Contains(run.Error, "is as it was before") || filled(t, live) != "live again" {
 		t.Errorf("%s %s: %s", run.State, run.Error, filled(t, live))
 	}
+}
+
+// upload sends a file.
+func (w *world) upload(site *handler.Client, q backup.FileRestore, path string) (backup.Run, error) {
+	w.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer file.Close()
+	return site.Upload(w.Context(), q, file)
 }
 
 // fill makes a database anew that has a word in it, and a few MiB of noise. Nobody has it open afterwards.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -46,6 +47,14 @@ func TestBrowserDecodesStoredFrames(t *testing.T) {
 	b.do(chromedp.Navigate(watching.URL + "/snapshots/" + snap.ID))
 	if got := b.download(chromedp.CSS(`a[href$="/shop/db.sql"]`)); got != plain+text {
 		t.Errorf("downloaded %d bytes of %d", len(got), len(plain+text))
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		noted := len(encodings) // by the handler, at its end, which the browser need not wait for
+		mu.Unlock()
+		if noted > 0 {
+			break
+		}
 	}
 	mu.Lock()
 	if len(encodings) != 1 || !strings.HasPrefix(encodings[0], "zstd") || encodings[0] == "zstd" {

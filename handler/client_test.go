@@ -194,7 +194,7 @@ func TestClientKnowsErrors(t *testing.T) {
 			"backup":          {second(c.Backup(ctx, "no/such")), backup.ErrNotFound},
 			"cancel":          {c.Cancel(ctx, "nosuch"), backup.ErrNotFound},
 			"kind of runs":    {second(c.Runs(ctx, backup.RunFilter{Kind: "dance"})), backup.ErrInvalid},
-			"snapshot":        {second(c.Snapshot(ctx, "", "ffff", "")), repo.ErrNotFound},
+			"snapshot":        {second(c.Snapshot(ctx, "", "ffffffffffffffff", "")), repo.ErrNotFound},
 			"prefix":          {second(c.Snapshot(ctx, "", "", "")), backup.ErrNotFound},
 			"repository":      {second(c.Snapshots(ctx, backup.SnapshotQuery{Repository: "nosuch"})), backup.ErrNotFound},
 			"path":            {second(c.List(ctx, "", snap.ID, "no/such")), repo.ErrNotFound},

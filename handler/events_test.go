@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/caddy-backup/caddy-backup/backup"
 )
 
@@ -49,7 +47,7 @@ func nextRun(t *testing.T, r *bufio.Reader) backup.Run {
 
 func TestEvents(t *testing.T) {
 	env := newEnv(t)
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer noLeaks(t)()
 	stopping := make(chan struct{})
 	api := adminAPI(env.Service)
 	api.Stopping = stopping

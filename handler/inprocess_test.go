@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 )
 
 // inner asks a handler through InProcess.
@@ -22,7 +20,7 @@ func inner(t *testing.T, method, body string, h http.HandlerFunc) (*http.Respons
 }
 
 func TestInProcess(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer noLeaks(t)()
 	resp, err := inner(t, "POST", "hello", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("X-Seen", r.Method+" "+r.URL.Path+" "+r.RequestURI+" "+r.Host+" "+string(body))
@@ -44,7 +42,7 @@ func TestInProcess(t *testing.T) {
 
 // However a handler fails, the reader hears of it.
 func TestInProcessFailures(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer noLeaks(t)()
 	for name, h := range map[string]http.HandlerFunc{
 		"abort before anything": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"panic before anything": func(http.ResponseWriter, *http.Request) { panic("oh") },
@@ -78,7 +76,7 @@ func TestInProcessFailures(t *testing.T) {
 
 // A client that goes away ends the handler's context, before the answer and in its middle.
 func TestInProcessClientGoesAway(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer noLeaks(t)()
 	ended := make(chan error, 1)
 	resp, err := inner(t, "GET", "", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()

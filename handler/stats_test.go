@@ -30,7 +30,7 @@ func TestStatsAndDiff(t *testing.T) {
 		if err != nil || !slices.Contains(lines, "changed /shop/db.sql") || sum.Changed != 3 || sum.New == 0 || sum.NewStored == 0 {
 			t.Errorf("%q, %+v, %v", lines, sum, err)
 		}
-		if _, err := c.Diff(t.Context(), "", first.ID, "ffff", nil); !errors.Is(err, repo.ErrNotFound) {
+		if _, err := c.Diff(t.Context(), "", first.ID, "ffffffffffffffff", nil); !errors.Is(err, repo.ErrNotFound) {
 			t.Error(err)
 		}
 		if _, err := c.Diff(t.Context(), "", first.ID, "", nil); !errors.Is(err, backup.ErrInvalid) {

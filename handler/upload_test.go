@@ -56,7 +56,8 @@ func uploadBody(file []byte, pairs ...string) (string, string) {
 func sendFile(t *testing.T, user, url string, file []byte, pairs ...string) answer {
 	t.Helper()
 	body, media := uploadBody(file, pairs...)
-	return as(t, user, "POST", url, body, "Content-Type", media)
+	// The server may refuse it before it has come: with Expect nothing is sent then that breaks the connection.
+	return as(t, user, "POST", url, body, "Content-Type", media, "Expect", "100-continue")
 }
 
 // uploaded waits for the run that an upload led to.

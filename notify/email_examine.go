@@ -73,7 +73,7 @@ var mailHints = []hint{
 	{"does not look like a TLS handshake", "the server speaks no TLS from the first byte on: write tls starttls"},
 	{"certificate", "this machine does not trust the certificate: correct the host of smtp, or name its authority with ca_file"},
 	{"STARTTLS", "the server offers no STARTTLS: write tls implicit and its port (465)"},
-	{"535", "the server refuses the login: correct username and password"},
+	{"535 ", "the server refuses the login: correct username and password"},
 	{"AUTH", "the server takes no login like this: correct username and password, or leave both out"},
 	{"auth", "the server refuses the login: correct username and password"},
 	{"elay", "the server sends mails only for who logs in: add username and password, or let this machine relay"},

@@ -76,7 +76,7 @@ func newPost(t *testing.T, implicit bool, change ...func(*smtp.Server)) *post {
 	}
 	served := make(chan struct{})
 	go func() { defer close(served); s.Serve(l) }()
-	t.Cleanup(func() { s.Close(); <-served })
+	t.Cleanup(func() { s.Close(); l.Close(); <-served }) // it may not have begun to serve yet
 	return p
 }
 
