@@ -13,8 +13,8 @@ import (
 
 func TestAccelConfig(t *testing.T) {
 	dir := t.TempDir()
-	t.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data"))
-	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	inRepository := filepath.Join(dir, "link")
 	if err := os.Symlink("/srv", inRepository); err != nil {
 		t.Fatal(err)
