@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
-	"time"
 )
 
 // myTool is a program of MariaDB's or MySQL's clients.
@@ -32,7 +31,7 @@ func parseMyTool(line string) (myVersion, error) {
 
 // dumper finds the program for a server: one of the same make, if there is one.
 func (m *MySQL) dumper(ctx context.Context, server myVersion) (myTool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var found []myTool
 	var problem error
@@ -41,7 +40,7 @@ func (m *MySQL) dumper(ctx context.Context, server myVersion) (myTool, error) {
 		if err != nil {
 			continue
 		}
-		line, err := firstLine(ctx, path, "--version")
+		line, err := firstLine(asking, path, "--version")
 		if err == nil {
 			var version myVersion
 			if version, err = parseMyTool(line); err == nil {
@@ -51,6 +50,9 @@ func (m *MySQL) dumper(ctx context.Context, server myVersion) (myTool, error) {
 		if err != nil {
 			problem = fmt.Errorf("%s does not say its version: %w", path, err)
 		}
+	}
+	if err := context.Cause(ctx); err != nil { // not that there is none
+		return myTool{}, err
 	}
 	if len(found) == 0 {
 		if problem == nil {

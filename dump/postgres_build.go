@@ -77,7 +77,7 @@ func (b *building) hold(ctx context.Context) error {
 // of the server: to take such a lock is no question to those who hold it from another one.
 func (b *building) sweep(ctx context.Context, t *backup.Task) {
 	left, err := pgColumn(ctx, b.conn, `SELECT datname FROM pg_catalog.pg_database d WHERE datname ~ '^`+buildPrefix+`[0-9a-f]{16}$'
-		AND NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+		AND NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid AND `+inTheWay+`)
 		AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE locktype = 'advisory' AND objsubid = 1
 			AND objid::bigint = hashtext(datname)::bigint & 4294967295)
 		AND (pg_has_role(datdba, 'MEMBER') OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))`)

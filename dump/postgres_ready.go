@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -148,11 +149,20 @@ func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int
 // of extensions. Only autovacuum makes way by itself. Servers before 10 list nobody else.
 const inTheWay = `coalesce(to_jsonb(a)->>'backend_type', '') <> 'autovacuum worker'`
 
+// parting is how long, half a second and more, is waited for sessions that were ended a moment ago: the server learns of that when
+// its process for them comes to it.
+const (
+	partingLooks = 25
+	partingLook  = 20 * time.Millisecond
+)
+
 // unused makes sure that nobody is connected to the live one.
 func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
-	who, err := pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, ' (' || coalesce(nullif(application_name, ''), nullif(to_jsonb(a)->>'backend_type', 'client backend')) || ')',
-			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
-		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+inTheWay, db.name)
+	who, err := db.users(ctx, conn)
+	for n := 0; n < partingLooks && who != "" && err == nil; n++ {
+		time.Sleep(partingLook)
+		who, err = db.users(ctx, conn)
+	}
 	if err != nil {
 		return db.explain("looking who uses it", err)
 	}
@@ -161,6 +171,13 @@ func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
 			"and what they write until then is lost", backup.ErrConflict, db.name, db.place, who)
 	}
 	return nil
+}
+
+// users names those who are connected to the live one, "" when nobody is.
+func (db *pgDatabase) users(ctx context.Context, conn *pgconn.PgConn) (string, error) {
+	return pgValue(ctx, conn, `SELECT string_agg(DISTINCT format('%s%s%s', usename, ' (' || coalesce(nullif(application_name, ''), nullif(to_jsonb(a)->>'backend_type', 'client backend')) || ')',
+			' from ' || coalesce(host(client_addr), 'this machine')), ', ')
+		FROM pg_catalog.pg_stat_activity a WHERE datname = $1 AND pid <> pg_backend_pid() AND `+inTheWay, db.name)
 }
 
 // primary makes sure that databases can be made: a standby has those of its primary server, and no others.

@@ -137,7 +137,10 @@ func restricted(script io.Reader) io.Reader {
 
 // psql finds the newest psql that can be restricted. It may be newer than the server.
 func (p *Postgres) psql(ctx context.Context) (path string, err error) {
-	found := p.allTools(ctx)
+	found, err := p.allTools(ctx)
+	if err != nil {
+		return "", err
+	}
 	slices.SortFunc(found, func(a, b pgTools) int {
 		if a.version.major != b.version.major {
 			return b.version.major - a.version.major
@@ -149,6 +152,9 @@ func (p *Postgres) psql(ctx context.Context) (path string, err error) {
 		if _, err := exec.LookPath(path); err == nil && offers(ctx, path, "--help=commands", `\restrict`) {
 			return path, nil
 		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return "", err
 	}
 	if len(found) == 0 {
 		if _, err := findProgram("psql"); err != nil {

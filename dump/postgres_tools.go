@@ -74,7 +74,10 @@ func offers(ctx context.Context, path, help, word string) bool {
 // tools chooses the programs for a server: of those that are not older than it the oldest, because what a newer pg_dump
 // writes, the server's own pg_restore may not read; of these the last correction.
 func (p *Postgres) tools(ctx context.Context, server pgVersion) (pgTools, error) {
-	found := p.allTools(ctx)
+	found, err := p.allTools(ctx)
+	if err != nil {
+		return pgTools{}, err
+	}
 	if len(found) == 0 && p.Programs != "" {
 		return pgTools{}, fmt.Errorf("no pg_dump in %s says its version: correct `programs`, or leave it out", p.Programs)
 	}
@@ -137,8 +140,9 @@ func archiveNeeds(head []byte) int {
 	return 0
 }
 
-// allTools finds every version that is installed, and that says which it is.
-func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
+// allTools finds every version that is installed, and that says which it is. The error is the reason for which ctx has ended: not
+// that there are none.
+func (p *Postgres) allTools(ctx context.Context) (found []pgTools, err error) {
 	layouts := pgLayouts
 	if p.layouts != nil {
 		layouts = p.layouts
@@ -154,10 +158,10 @@ func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
 	if path, err := exec.LookPath("pg_dump"); err == nil && p.Programs == "" {
 		paths = append(paths, path)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	for _, path := range paths {
-		line, err := firstLine(ctx, path, "--version")
+		line, err := firstLine(asking, path, "--version")
 		if err != nil {
 			continue
 		}
@@ -165,7 +169,7 @@ func (p *Postgres) allTools(ctx context.Context) (found []pgTools) {
 			found = append(found, pgTools{path, filepath.Join(filepath.Dir(path), "pg_restore"), version})
 		}
 	}
-	return found
+	return found, context.Cause(ctx)
 }
 
 // means are what a dump of a server takes: the programs, and the password for them in a file, which the caller closes.

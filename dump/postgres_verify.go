@@ -48,8 +48,12 @@ func (p *Postgres) Verify(ctx context.Context, _ backup.Part, r io.Reader, t *ba
 
 // verifyArchive takes the newest pg_restore that there is: the server that the archive is of may be long gone.
 func (p *Postgres) verifyArchive(ctx context.Context, in io.Reader, t *backup.Task) (backup.Facts, error) {
+	found, err := p.allTools(ctx)
+	if err != nil {
+		return backup.Facts{}, err
+	}
 	var newest pgTools
-	for _, tools := range p.allTools(ctx) {
+	for _, tools := range found {
 		if tools.version.major >= newest.version.major {
 			newest = tools
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -203,6 +205,26 @@ func TestProgramWithSlowWriter(t *testing.T) {
 	}
 }
 
+// slowLog takes its time for each line, as on a busy machine.
+type slowLog struct{ slog.Handler }
+
+func (l slowLog) Handle(ctx context.Context, r slog.Record) error {
+	time.Sleep(100 * time.Millisecond)
+	return l.Handler.Handle(ctx, r)
+}
+
+// What a program has said by its end is told, however late somebody has time to read it.
+func TestProgramLastWordsComeLate(t *testing.T) {
+	dumptest.NothingLeft(t)
+	task := dumptest.Task(t)
+	task.Log = slog.New(slowLog{task.Log.Handler()})
+	p := shell(`echo first >&2; head -c 100000 /dev/zero | tr '\0' x >&2; echo >&2; echo 'no such table' >&2; exit 3`)
+	p.grace = time.Millisecond
+	if _, err := p.run(t.Context(), task, nil, io.Discard); !strings.HasSuffix(said(err), "\nno such table") {
+		t.Errorf("error = %.300s", said(err))
+	}
+}
+
 func TestProgramDoesNotStart(t *testing.T) {
 	dumptest.NothingLeft(t)
 	dir := t.TempDir()
@@ -249,8 +271,8 @@ func TestProgramEnvironment(t *testing.T) {
 // The death signal is what ends a dump when we are killed: a copy of this test starts a program and is killed. Only the
 // program itself gets the signal; what that has started is swept at the next start, with the help of the journal.
 func TestProgramDiesWithUs(t *testing.T) {
-	if os.Getenv("DUMP_TEST_VICTIM") != "" {
-		p := program{path: "/bin/sleep", args: []string{"61.5"}, env: environ()}
+	if seconds := os.Getenv("DUMP_TEST_VICTIM"); seconds != "" {
+		p := program{path: "/bin/sleep", args: []string{seconds}, env: environ()}
 		p.run(t.Context(), dumptest.Task(t), nil, io.Discard)
 		return
 	}
@@ -259,11 +281,12 @@ func TestProgramDiesWithUs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := program{path: self, args: []string{"-test.run=^TestProgramDiesWithUs$"}, env: environ("DUMP_TEST_VICTIM=1")}
+	seconds := fmt.Sprintf("61.%09d", rand.IntN(1e9)) // nobody else's
+	p := program{path: self, args: []string{"-test.run=^TestProgramDiesWithUs$"}, env: environ("DUMP_TEST_VICTIM=" + seconds)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		for !sleeps() {
+		for !sleeps(seconds) && ctx.Err() == nil {
 			time.Sleep(10 * time.Millisecond)
 		}
 		cancel() // the victim does nothing about SIGTERM, so it dies
@@ -274,10 +297,10 @@ func TestProgramDiesWithUs(t *testing.T) {
 }
 
 // sleeps tells whether the victim's program runs.
-func sleeps() bool {
+func sleeps(seconds string) bool {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range files {
-		if cmd, _ := os.ReadFile(f); string(cmd) == "/bin/sleep\x0061.5\x00" {
+		if cmd, _ := os.ReadFile(f); string(cmd) == "/bin/sleep\x00"+seconds+"\x00" {
 			return true
 		}
 	}
