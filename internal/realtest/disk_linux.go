@@ -152,9 +152,13 @@ func (d *Disk) repair(t testing.TB) {
 	if ExitCode(err) > 1 || ExitCode(err) < 0 { // 1 is: errors were corrected
 		t.Fatalf("e2fsck: %v\n%s", err, out)
 	}
-	if err := d.mount(); err != nil {
-		t.Fatal(err)
+	for range 300 {
+		if err = d.mount(); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // another test may have taken the last loop device meanwhile
 	}
+	t.Fatal(err)
 }
 
 // alive reports whether something can be written to the disk.

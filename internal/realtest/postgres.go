@@ -72,7 +72,11 @@ func postgresBin(t testing.TB) string {
 func (p *Postgres) initdb(t testing.TB, cred *syscall.Credential) {
 	t.Helper()
 	pwfile := filepath.Join(p.Dir, "pw")
-	if err := os.WriteFile(pwfile, []byte(p.Password), 0o644); err != nil {
+	err := os.WriteFile(pwfile, []byte(p.Password), 0o644)
+	if err == nil {
+		err = os.Chmod(pwfile, 0o644) // whatever our umask is: the server's user reads it
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(p.Bin, "initdb"), "--pgdata="+filepath.Join(p.Dir, "data"), "--username=postgres",

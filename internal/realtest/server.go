@@ -116,25 +116,45 @@ func sbin(t testing.TB, program string) string {
 	return Need(t, program)
 }
 
-// FreePort is a port of 127.0.0.1 that nobody listens at and that stays the test's own until it ends: a socket is bound to it, so the
-// kernel gives it to nobody who asks for any. Who names it can listen there with SO_REUSEADDR, as servers do.
+// FreePort is a port of 127.0.0.1, and of ::1 where there is that, at which nobody listens and that stays the test's own until it
+// ends: sockets are bound to it, so the kernel gives it to nobody who asks for any. Who names it can listen there with SO_REUSEADDR,
+// as servers do.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	held, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		held, err := bound(syscall.AF_INET, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { syscall.Close(held) })
+		at, err := syscall.Getsockname(held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := at.(*syscall.SockaddrInet4).Port
+		// A name like localhost leads to both, and the kernel gives the ports of one without regard to the other.
+		six, err := bound(syscall.AF_INET6, &syscall.SockaddrInet6{Port: port, Addr: [16]byte{15: 1}})
+		if err == nil {
+			t.Cleanup(func() { syscall.Close(six) })
+		}
+		if err != syscall.EADDRINUSE {
+			return port
+		}
 	}
-	t.Cleanup(func() { syscall.Close(held) })
+}
+
+// bound is a socket that has an address, at which it does not listen.
+func bound(family int, at syscall.Sockaddr) (int, error) {
+	held, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
 	err = syscall.SetsockoptInt(held, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	if err == nil {
-		err = syscall.Bind(held, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+		err = syscall.Bind(held, at)
 	}
 	if err != nil {
-		t.Fatal(err)
+		syscall.Close(held)
 	}
-	at, err := syscall.Getsockname(held)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at.(*syscall.SockaddrInet4).Port
+	return held, err
 }
