@@ -35,7 +35,7 @@ func testMySQLRuns(t *testing.T, my *realtest.MariaDB) {
 		c.Notifiers = []backup.NamedNotifier{{Name: "ops", Kind: "post", Notifier: told}}
 		c.Jobs[0].Notify = []backup.Subscription{{Notifiers: []string{"ops"}, On: []backup.Event{backup.EventFailure, backup.EventSuspect}, Output: true}}
 		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "mysql", Source: m}}
-		c.Jobs[0].Timeout = 20 * time.Second
+		c.Jobs[0].Timeout = 2 * time.Minute
 	})
 	first := e.Backed(t, "shop")
 	if n := first.Manifest.Parts[0].Rows["a"]; n != 30000 {

@@ -133,9 +133,7 @@ func testMySQLSilent(t *testing.T, my *realtest.MariaDB) {
 				t.Errorf("it does not say what is left: %v", err)
 			}
 			f.thaw()
-			for my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE user = 'root'") != "1\n" {
-				time.Sleep(20 * time.Millisecond) // until the server has noticed
-			}
+			untilAlone(t, my)
 			if _, err := direct.Dump(t.Context(), stored.Part, io.Discard, dumptest.Task(t)); err != nil {
 				t.Error("the next backup: ", err)
 			}

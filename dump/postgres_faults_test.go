@@ -200,6 +200,7 @@ exit 1`, pg.Program("psql")))
 			t.Errorf("error = %v", err)
 		}
 		pg.SQL(t, "postgres", "UPDATE pg_database SET datallowconn = true WHERE datname LIKE '"+buildPrefix+"%'")
+		untilLetGo(t, pg)
 		p = pgSource(t, pg.DSN("the shop"))
 		if err := p.Restore(t.Context(), backup.Part{}, bytes.NewReader(b.Bytes()), "held", dumptest.Task(t)); err != nil {
 			t.Error(err)

@@ -23,7 +23,7 @@ func testPostgresNoRoom(t *testing.T, pg *realtest.Postgres) {
 	if err := os.Chmod(disk, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for dir := disk; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+	for dir := disk; dir != "/" && dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
 		os.Chmod(dir, 0o755) // the server's user must come through
 	}
 	pg.SQL(t, "postgres", "CREATE TABLESPACE narrow LOCATION '"+space+"'")

@@ -51,6 +51,7 @@ func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
 	for _, percent := range percents {
 		killWhenReady(t, "overwrite", file, "DUMP_TEST_PERCENT="+strconv.Itoa(percent), "TMPDIR="+marker)
 		dumptest.Gone(t, marker)
+		untilLetGo(t, pg)
 		samePgState(t, x.state(t), x.is)
 		if left := buildings(t, pg); len(left) == 0 && percent > 10 { // so little fits into the buffers
 			t.Errorf("%d %%: there are %v", percent, left)
@@ -79,6 +80,13 @@ func testPostgresKilledOverwrite(t *testing.T, x *pgLive) {
 	for _, name := range held {
 		pg.SQL(t, "postgres", "DROP DATABASE "+name)
 	}
+}
+
+// untilLetGo waits until the server has noticed that those are gone who held a building, or were in one.
+func untilLetGo(t *testing.T, pg *realtest.Postgres) {
+	t.Helper()
+	eventually(t, pg, "postgres", "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') + "+
+		"(SELECT count(*) FROM pg_stat_activity WHERE datname LIKE '"+buildPrefix+"%')", "0")
 }
 
 func buildings(t *testing.T, pg *realtest.Postgres) []string {

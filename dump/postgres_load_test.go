@@ -30,16 +30,17 @@ func testPostgresBench(t *testing.T, pg *realtest.Postgres) {
 	if out, err := bench("-i", "-q", "--foreign-keys").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	rounds, seconds := 2, "2"
+	rounds, length := 2, []string{"-t", "500"} // transactions of each client
 	if realtest.Soak() {
-		rounds, seconds = 20, "60"
+		rounds, length = 20, []string{"-T", "60"}
 	}
-	load := bench("-c", "4", "-T", seconds)
+	load := bench(append([]string{"-c", "4"}, length...)...)
 	var said bytes.Buffer
 	load.Stdout, load.Stderr = &said, &said
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, pg, "bench", "SELECT count(*) > 0 FROM pgbench_history", "t")
 	history := int64(-1)
 	for _, format := range []string{formatCustom, formatPlain} {
 		for range (rounds + 1) / 2 {

@@ -54,17 +54,22 @@ func pgFaults(pg *realtest.Postgres, repository string) []pgFault {
 	}
 	return []pgFault{
 		{"server crashes", func(t *testing.T, p *Postgres) func() {
-			p.Programs = fakePrograms(t, pg, "99.1", `"$REAL/pg_dump" "$@" | { sleep 1; cat; }; exit 1`, `exec "$REAL/pg_restore" "$@"`)
+			p.Programs = fakePrograms(t, pg, "99.1", `"$REAL/pg_dump" "$@" | { while [ ! -e "$HERE/crashed" ]; do sleep 0.05; done; cat; }; exit 1`, `exec "$REAL/pg_restore" "$@"`)
+			crashed, done := filepath.Join(p.Programs, "crashed"), make(chan struct{})
 			go func() {
-				for range 500 {
-					pid, _ := pg.TrySQL(context.Background(), "postgres", "SELECT pid FROM pg_stat_activity WHERE application_name = 'pg_dump' OR query LIKE 'COPY public.a %'")
+				defer close(done)
+				defer os.Mkdir(crashed, 0o700) // no file, which a program that starts now could hold open
+				for range 1000 {
+					pid, _ := pg.TrySQL(context.Background(), "postgres", "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY public.a %'")
 					if n, err := strconv.Atoi(strings.TrimSpace(pid)); err == nil {
 						syscall.Kill(n, syscall.SIGKILL) // of which the whole server restarts
 						return
 					}
 				}
+				t.Error("pg_dump was not seen")
 			}()
 			return func() {
+				<-done
 				p.Programs = ""
 				for range 2400 {
 					if _, err := pg.TrySQL(t.Context(), "postgres", "SELECT 1"); err == nil {
@@ -137,7 +142,7 @@ func testPostgresRuns(t *testing.T, pg *realtest.Postgres) {
 		c.Jobs[0].Notify = []backup.Subscription{{Notifiers: []string{"ops"}, On: []backup.Event{backup.EventFailure, backup.EventSuspect}, Output: true}}
 		c.Jobs[0].Sources = []backup.NamedSource{{Name: "db", Kind: "postgres", Source: p}}
 		if realtest.Soak() {
-			c.Jobs[0].Timeout = 20 * time.Second // for what hangs
+			c.Jobs[0].Timeout = time.Minute // for what hangs
 		}
 	})
 	e.Backed(t, "shop")

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,10 +235,11 @@ func testPostgresWhileWrittenTo(t *testing.T, pg *realtest.Postgres) {
 		t.Fatal(err)
 	}
 	defer closePg(conn)
-	stop, done := make(chan bool), make(chan int)
+	stop, done := make(chan bool), make(chan int, 1)
+	var made atomic.Int64
 	go func() {
 		n := 0
-		defer func() { done <- n }()
+		defer func() { done <- n; close(done) }()
 		for {
 			select {
 			case <-stop:
@@ -252,10 +254,16 @@ func testPostgresWhileWrittenTo(t *testing.T, pg *realtest.Postgres) {
 				return
 			}
 			n++
+			made.Add(1)
 		}
 	}()
 	var b bytes.Buffer
-	slowly := writerFunc(func(p []byte) (int, error) { time.Sleep(20 * time.Millisecond); return len(p), nil })
+	slowly := writerFunc(func(p []byte) (int, error) { // a few transactions beside each piece
+		for want := made.Load() + 20; made.Load() < want && len(done) == 0; {
+			time.Sleep(time.Millisecond)
+		}
+		return len(p), nil
+	})
 	_, err = p.Dump(t.Context(), backup.Part{}, io.MultiWriter(&b, slowly), dumptest.Task(t))
 	close(stop)
 	if n := <-done; n < 20 {
