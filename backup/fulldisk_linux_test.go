@@ -145,7 +145,7 @@ func (d *fullDisk) whole() {
 	if err != nil || report.Errors() > 0 || report.Snapshots != len(d.made) {
 		d.t.Errorf("check: %v, %+v", err, report)
 	}
-	filepath.WalkDir(filepath.Join(d.dir, "repository"), func(path string, e fs.DirEntry, err error) error {
+	fs.WalkDir(os.DirFS(d.dir), "repository", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || strings.Contains(path, "/locks/") || strings.Contains(path, "-tmp-") && !strings.Contains(path, "reserve") {
 			d.t.Errorf("left: %s %v", path, err)
 		}

@@ -85,6 +85,7 @@ type labChild struct {
 
 func runLabChild(plan labPlan) error {
 	c := &labChild{Service: backup.New().Cheap(), root: plan.Root, rng: rand.New(rand.NewPCG(plan.Seed, 0)), next: plan.Next}
+	c.SetLockWait(10 * time.Minute) // restic's prune on a slow disk takes its time
 	st := &suicidal{Local: storage.NewLocal(filepath.Join(plan.Root, "repository")), after: plan.After}
 	st.left.Store(plan.KillAt)
 	if _, err := c.Attach(labConfig(plan.Root, st, c)); err != nil {
