@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
@@ -121,7 +122,8 @@ func TestKeysOfAConfiguredPassword(t *testing.T) {
 // replaced: the file always opens the repository.
 func TestGeneratedPasswordFaults(t *testing.T) {
 	for _, how := range []storagetest.How{storagetest.Before, storagetest.After, storagetest.Midway} {
-		for k, more := 1, true; more; k++ {
+		k, step := realtest.Points(t)
+		for more := true; more; k += step {
 			more = false // also when this test is not among those to be run
 			t.Run(fmt.Sprintf("%v operation %d", how, k), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
