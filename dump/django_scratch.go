@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -189,7 +190,8 @@ func (d *Django) scratch(ctx context.Context, s backup.Stored, r io.Reader, priv
 	}
 	var p program
 	if d.User != "" {
-		err = p.become(d.User)
+		// Our umask may keep others from reading what is ours.
+		err = cmp.Or(private.Chmod(scratchModule+".py", 0o644), p.become(d.User))
 	}
 	if err == nil && p.as != nil {
 		err = private.Chown(".", int(p.as.Uid), int(p.as.Gid))

@@ -568,6 +568,7 @@ func testDjangoUser(t *testing.T, s *djangoSite) {
 	}
 	d := s.source("user nobody")
 	stored, dump := dumped(t, d)
+	defer syscall.Umask(syscall.Umask(0o077)) // as services have it
 	at := backup.Scratch{Name: backup.ScratchPrefix + "20261122t010203z_abcd_" + rand.Text()[:8], Dir: t.TempDir()}
 	if err := os.Chmod(at.Dir, 0o700); err != nil { // as what we keep is
 		t.Fatal(err)
