@@ -47,6 +47,7 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster {
+	t.Cleanup(func() { time.Sleep(time.Second) }) // so that calls of the Store end that a member left behind: later time stands still
 	return &cluster{
 		T: t, rand: chance(seed, 0), store: &backuptest.Store{}, storage: backuptest.Repository(t), jobs: []string{"blog", "shop"},
 		dumping: map[string]*member{}, told: map[string]int{},
