@@ -164,10 +164,16 @@ func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// scriptFlip: `flip <folder>` flips one bit in the middle of every file below the folder.
+// scriptFlip: `flip <folder> [<percent>]` flips one bit in the middle of every file below the folder, or at that part of its length.
 func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: flip <folder>")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: flip <folder> [<percent>]")
+	}
+	percent := 50
+	if len(args) == 2 {
+		var err error
+		percent, err = strconv.Atoi(args[1])
+		ts.Check(err)
 	}
 	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
@@ -177,7 +183,7 @@ func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			return err
 		}
-		data[len(data)/2] ^= 1
+		data[len(data)*percent/100] ^= 1
 		if err := os.Chmod(path, 0o600); err != nil {
 			return err
 		}
