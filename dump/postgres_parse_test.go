@@ -1,12 +1,16 @@
 package dump
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 )
 
 func TestPostgresGrammar(t *testing.T) {
@@ -183,6 +187,22 @@ func TestPgTools(t *testing.T) {
 	p.layouts = []string{"/nowhere"}
 	if _, err := p.tools(t.Context(), pgVersion{major: 15}); err == nil || !strings.Contains(err.Error(), "postgresql-client") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// Who is stopped while he looks for programs is told that, and not that there are none.
+func TestToolsStopped(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	p := new(Postgres)
+	_, tools := p.tools(ctx, pgVersion{major: 15})
+	_, psql := p.psql(ctx)
+	_, verify := p.verifyArchive(ctx, strings.NewReader(""), dumptest.Task(t))
+	_, dumper := new(MySQL).dumper(ctx, myVersion{mariadb: true})
+	for i, err := range []error{tools, psql, verify, dumper} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%d: %v", i, err)
+		}
 	}
 }
 
