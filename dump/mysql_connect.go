@@ -90,7 +90,7 @@ func (s *myServer) connect(ctx context.Context, database string) (*myConn, error
 		return &myConn{conn, pool}, nil
 	}
 	pool.Close()
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := overdue(ctx); cause != nil {
 		return nil, cause
 	}
 	return nil, s.connectError(database, err)

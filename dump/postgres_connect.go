@@ -152,12 +152,20 @@ func (db *pgDatabase) connect(ctx context.Context, name string) (*pgconn.PgConn,
 		}
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
+		if cause := overdue(ctx); cause != nil {
 			return nil, cause
 		}
 		return nil, db.connectError(name, err)
 	}
 	return conn, nil
+}
+
+// overdue is the reason for which ctx has ended. A connection has the same deadline, and may notice first that it has passed.
+func overdue(ctx context.Context) error {
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
+		<-ctx.Done()
+	}
+	return context.Cause(ctx)
 }
 
 // pgLook is what is asked of a server before a dump.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 )
@@ -202,6 +203,33 @@ func TestToolsStopped(t *testing.T) {
 	for i, err := range []error{tools, psql, verify, dumper} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// lateContext is one whose time is up, and which has not noticed.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+// A run whose time is up while it connects is told that, and not that the server does not answer.
+func TestConnectOverdue(t *testing.T) {
+	db, err := newPgDatabase("host=127.0.0.1 port=1 user=u dbname=d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	my, err := newMyServer("mysql://u@127.0.0.1:1/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, connect := range map[string]func(context.Context) error{
+		"PostgreSQL": func(ctx context.Context) error { _, err := db.connect(ctx, "d"); return err },
+		"MySQL":      func(ctx context.Context) error { _, err := my.connect(ctx, "d"); return err },
+	} {
+		ctx, stop := context.WithCancelCause(t.Context())
+		time.AfterFunc(50*time.Millisecond, func() { stop(context.DeadlineExceeded) })
+		if err := connect(lateContext{ctx}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
