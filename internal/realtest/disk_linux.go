@@ -148,7 +148,7 @@ func (d *Disk) Restart(t testing.TB) {
 // repair makes the image whole, and mounts it.
 func (d *Disk) repair(t testing.TB) {
 	t.Helper()
-	out, err := exec.Command("e2fsck", "-p", d.image).CombinedOutput()
+	out, err := exec.Command(Need(t, "e2fsck"), "-p", d.image).CombinedOutput()
 	if ExitCode(err) > 1 || ExitCode(err) < 0 { // 1 is: errors were corrected
 		t.Fatalf("e2fsck: %v\n%s", err, out)
 	}

@@ -11,15 +11,20 @@ import (
 	"testing"
 )
 
-// Need returns the path of a program. When it is not installed, the test fails where CI is set, and is skipped
-// elsewhere, with a line on standard error that says what was not tested.
+// Need returns the path of a program, which may lie in a folder that not everybody has in his PATH. When it is not installed, the
+// test fails where CI is set, and is skipped elsewhere, with a line on standard error that says what was not tested.
 func Need(t testing.TB, program string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		missing(t, program)
+	if path, err := exec.LookPath(program); err == nil {
+		return path
 	}
-	return path
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path
+		}
+	}
+	missing(t, program)
+	return ""
 }
 
 // packages names what to install for a program, where the names differ.
