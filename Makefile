@@ -15,7 +15,7 @@ prerequisites: ## install what the tests need (Debian, as root), else say what i
 	@scripts/prerequisites
 
 fmt:
-	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	@files=$$("$$(go env GOROOT)/bin/gofmt" -l .) || exit 1; if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 
 vet:
 	go vet ./...
