@@ -15,7 +15,10 @@ import (
 // TestFilesOverMount refuses to put another folder into the place of one that is a mounted disk, or has one in it: it could not be
 // moved, or would be torn down. What lies on the disk can be restored.
 func TestFilesOverMount(t *testing.T) {
-	disk := realtest.SmallDisk(t, 1)
+	disk, err := filepath.EvalSymlinks(realtest.SmallDisk(t, 1)) // as it is told
+	if err != nil {
+		t.Fatal(err)
+	}
 	deep := filepath.Join(disk, "deep")
 	if err := os.Mkdir(deep, 0o755); err != nil {
 		t.Fatal(err)
