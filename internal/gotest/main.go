@@ -50,6 +50,9 @@ func main() {
 var allowed = []string{"the shared fixtures are not here", "no disk of its own can be mounted here", "no process can be traced here",
 	"no container of its own can be made here"}
 
+// notTested begins what a test says of a part of it that cannot be tried here (realtest.NotTested).
+const notTested = "NOT TESTED: "
+
 // event is one line of go test -json (go doc test2json).
 type event struct {
 	Action  string
@@ -58,7 +61,7 @@ type event struct {
 	Output  string
 }
 
-// printer turns events back into what go test prints without -v: of tests that passed nothing, of others all.
+// printer turns events back into what go test prints without -v: of tests that passed only what they left out, of others all.
 type printer struct {
 	w       io.Writer
 	pending map[string][]string // output of tests that have not ended, by package and test
@@ -97,6 +100,11 @@ func (p *printer) event(e event) {
 			io.WriteString(p.w, e.Output)
 		}
 	case "pass":
+		for _, line := range p.pending[key] {
+			if strings.HasPrefix(line, notTested) {
+				io.WriteString(p.w, line)
+			}
+		}
 		delete(p.pending, key)
 	case "skip":
 		if e.Test != "" {

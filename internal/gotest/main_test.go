@@ -9,6 +9,7 @@ const events = `{"Action":"start","Package":"m/a"}
 {"Action":"run","Package":"m/a","Test":"TestGood"}
 {"Action":"output","Package":"m/a","Test":"TestGood","Output":"=== RUN   TestGood\n"}
 {"Action":"output","Package":"m/a","Test":"TestGood","Output":"    a_test.go:7: chatter\n"}
+{"Action":"output","Package":"m/a","Test":"TestGood","Output":"NOT TESTED: TestGood: links\n"}
 {"Action":"pass","Package":"m/a","Test":"TestGood"}
 {"Action":"output","Package":"m/a","Test":"TestGone","Output":"=== RUN   TestGone\n"}
 {"Action":"output","Package":"m/a","Test":"TestGone","Output":"    a_test.go:9: no restic\n"}
@@ -40,7 +41,7 @@ func TestPrinter(t *testing.T) {
 		t.Errorf("%d unexpected skips, want none", n)
 	}
 	want := []string{
-		"ok  \tm/a\t0.1s\n", "b_test.go:3: got 1, want 2\n--- FAIL: TestBad", "panic: oh\n", "FAIL\tm/b\t0.2s\n",
+		"NOT TESTED: TestGood: links\n", "ok  \tm/a\t0.1s\n", "b_test.go:3: got 1, want 2\n--- FAIL: TestBad", "panic: oh\n", "FAIL\tm/b\t0.2s\n",
 		"d.go:1: syntax error\n", "not JSON\n", "SKIP\tm/a.TestGone\ta_test.go:9: no restic\n",
 	}
 	for _, w := range want {
