@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 )
@@ -46,16 +47,6 @@ func must(t testing.TB, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// needRoot skips, aloud, what only root can try.
-func needRoot(t *testing.T, what string) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		text := t.Name() + " needs root: " + what
-		fmt.Fprintln(os.Stderr, "NOT TESTED:", text)
-		t.Skip(text)
 	}
 }
 
@@ -115,7 +106,7 @@ func save(t testing.TB, r *repo.Repository, root string, o fsnode.SaveOptions) (
 	t.Helper()
 	var saved fsnode.Saved
 	snap, err := write(t, r, func(top *repo.Dir) (err error) {
-		saved, err = saveInto(t, top, "tree", root, o)
+		saved, err = saveInto(context.Background(), t, top, "tree", root, o)
 		return err
 	})
 	return snap, saved, err
@@ -140,14 +131,14 @@ func write(t testing.TB, r *repo.Repository, fill func(top *repo.Dir) error) (re
 }
 
 // saveInto saves the folder at root under a name in top.
-func saveInto(t testing.TB, top *repo.Dir, name, root string, o fsnode.SaveOptions) (fsnode.Saved, error) {
+func saveInto(ctx context.Context, t testing.TB, top *repo.Dir, name, root string, o fsnode.SaveOptions) (fsnode.Saved, error) {
 	t.Helper()
 	n, err := fsnode.Node(root)
 	must(t, err)
 	n.Name = name
 	dir, err := top.Mkdir(n)
 	must(t, err)
-	saved, err := fsnode.Save(context.Background(), root, dir, o)
+	saved, err := fsnode.Save(ctx, root, dir, o)
 	if err == nil {
 		_, err = dir.Close()
 	}
@@ -353,7 +344,7 @@ func setXAttr(t testing.TB, path, name string, value []byte) {
 	t.Helper()
 	err := unix.Lsetxattr(path, name, value, 0)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && strings.HasPrefix(name, "trusted.") {
-		fmt.Fprintf(os.Stderr, "NOT TESTED: %s: %s cannot be set on %s: %v\n", t.Name(), name, path, err)
+		realtest.NotTested(t, fmt.Sprintf("%s cannot be set on %s: %v", name, path, err))
 		return
 	}
 	must(t, err)

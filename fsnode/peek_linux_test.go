@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // TestPeek: what Save could not read is named, in depth; what it would leave out is not.
 func TestPeek(t *testing.T) {
-	needRoot(t, "it changes its user")
+	realtest.NeedRoot(t, "it changes its user")
 	base := openDir(t)
 	tree := base + "/tree"
 	must(t, os.MkdirAll(tree+"/a/b", 0o755), os.Mkdir(tree+"/a/closed", 0o700), os.WriteFile(tree+"/a/b/secret", nil, 0o600),

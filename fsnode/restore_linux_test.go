@@ -184,7 +184,7 @@ func TestRestoreFull(t *testing.T) {
 // TestRestoreAsUser restores root's files as somebody else: the content is there, owners and devices are notes, and
 // no file runs as its new owner that ran as its old one.
 func TestRestoreAsUser(t *testing.T) {
-	needRoot(t, "it changes its user")
+	realtest.NeedRoot(t, "it changes its user")
 	src := filepath.Join(t.TempDir(), "src")
 	build(t, src)
 	r := newRepo(t)

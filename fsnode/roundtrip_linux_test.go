@@ -17,7 +17,7 @@ import (
 
 // TestRoundTrip saves a tree of everything and restores it: each fact is as it was.
 func TestRoundTrip(t *testing.T) {
-	needRoot(t, "foreign owners, devices, closed folders")
+	realtest.NeedRoot(t, "foreign owners, devices, closed folders")
 	src := filepath.Join(t.TempDir(), "src")
 	build(t, src)
 	setXAttr(t, src+"/root/link", "trusted.of-link", []byte("t")) // restic 0.14 does not look there
@@ -57,7 +57,7 @@ func TestSavedAgain(t *testing.T) {
 
 // TestResticRestores has the real restic restore what we saved.
 func TestResticRestores(t *testing.T) {
-	needRoot(t, "foreign owners, devices, closed folders")
+	realtest.NeedRoot(t, "foreign owners, devices, closed folders")
 	src := filepath.Join(t.TempDir(), "src")
 	build(t, src)
 	// restic 0.14 knows link targets only as UTF-8.
@@ -81,7 +81,7 @@ func TestResticRestores(t *testing.T) {
 
 // TestWeRestoreRestics restores what the real restic saved.
 func TestWeRestoreRestics(t *testing.T) {
-	needRoot(t, "foreign owners, devices, closed folders")
+	realtest.NeedRoot(t, "foreign owners, devices, closed folders")
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
 	build(t, src)
@@ -107,7 +107,7 @@ func TestWeRestoreRestics(t *testing.T) {
 // TestSameNodesAsRestic compares the nodes themselves: what restic writes for a folder is what we write, but for the
 // zone of its times.
 func TestSameNodesAsRestic(t *testing.T) {
-	needRoot(t, "foreign owners, devices, closed folders")
+	realtest.NeedRoot(t, "foreign owners, devices, closed folders")
 	dir := t.TempDir()
 	src := filepath.Join(dir, "tree")
 	build(t, src)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
@@ -145,7 +146,7 @@ func TestRootIsALink(t *testing.T) {
 
 // TestUnreadable saves as a user who may not read everything: the error names the path, that user, and the way out.
 func TestUnreadable(t *testing.T) {
-	needRoot(t, "it changes its user")
+	realtest.NeedRoot(t, "it changes its user")
 	base := openDir(t)
 	for what, path := range map[string]string{"file": "tree/a/secret", "folder": "tree/a/closed"} {
 		must(t, os.RemoveAll(base+"/tree"), os.MkdirAll(base+"/tree/a", 0o755))
@@ -181,14 +182,8 @@ func TestChanging(t *testing.T) {
 	must(t, os.WriteFile(src+"/log", bytes.Repeat([]byte("line\n"), 2<<20), 0o644))
 	r := newRepo(t)
 	var saved fsnode.Saved
-	snap, err := write(t, r, func(top *repo.Dir) error {
-		n, err := fsnode.Node(src)
-		must(t, err)
-		n.Name = "tree"
-		dir, err := top.Mkdir(n)
-		must(t, err)
-		saved, err = fsnode.Save(&growing{Context: t.Context(), t: t, path: src + "/log"}, src, dir, fsnode.SaveOptions{})
-		dir.Finish()
+	snap, err := write(t, r, func(top *repo.Dir) (err error) {
+		saved, err = saveInto(&growing{Context: t.Context(), t: t, path: src + "/log"}, t, top, "tree", src, fsnode.SaveOptions{})
 		return err
 	})
 	must(t, err)
@@ -200,8 +195,8 @@ func TestChanging(t *testing.T) {
 	}
 }
 
-// growing is a context which everybody who looks at it, as a reader does before each piece, finds a file grown that is then no longer
-// as old as it was; not for ever.
+// growing is a context that lets a file grow, and become newer, whenever somebody looks whether it is done, as who reads a file does
+// before each piece. After some times it stops, so that the file has an end.
 type growing struct {
 	context.Context
 	t     *testing.T
@@ -262,7 +257,7 @@ func TestMovingTree(t *testing.T) {
 	seen := map[string]int{}
 	snap, err := write(t, r, func(top *repo.Dir) error {
 		for i := range 200 {
-			saved, err := saveInto(t, top, fmt.Sprint(i), src, fsnode.SaveOptions{})
+			saved, err := saveInto(t.Context(), t, top, fmt.Sprint(i), src, fsnode.SaveOptions{})
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand"
 	"os"
@@ -20,16 +21,6 @@ import (
 	"github.com/caddy-backup/caddy-backup/storage"
 	"github.com/caddy-backup/caddy-backup/storage/storagetest"
 )
-
-// needRoot skips, aloud, what only root can try.
-func needRoot(t *testing.T, what string) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		text := t.Name() + " needs root: " + what
-		os.Stderr.WriteString("NOT TESTED: " + text + "\n")
-		t.Skip(text)
-	}
-}
 
 // TestLocalFull fills a small volume: the error says so and what to do, nothing half-written stays, and deleting helps.
 func TestLocalFull(t *testing.T) {
@@ -50,7 +41,7 @@ func TestLocalFull(t *testing.T) {
 
 // TestLocalDenied runs as another user: the error names the path, that user, and the way out.
 func TestLocalDenied(t *testing.T) {
-	needRoot(t, "it changes its user")
+	realtest.NeedRoot(t, "it changes its user")
 	parent := t.TempDir()
 	root := filepath.Join(parent, "backups")
 	storagetest.Write(t, storage.NewLocal(root), "config", []byte("x"))
@@ -155,9 +146,7 @@ func TestLocalFailingFsync(t *testing.T) {
 	}
 	strace := realtest.Need(t, "strace")
 	if out, err := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, os.Args[0], "-test.run=^$").CombinedOutput(); err != nil {
-		text := t.Name() + ": no process can be traced here: " + err.Error() + ": " + string(out)
-		os.Stderr.WriteString("NOT TESTED: " + text + "\n")
-		t.Skip(text)
+		realtest.Skip(t, fmt.Sprintf("no process can be traced here: %v: %s", err, out))
 	}
 	root := t.TempDir()
 	cmd := exec.Command(strace, "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO", "-o", os.DevNull,

@@ -60,9 +60,7 @@ func SmallDisk(t testing.TB, mib int) (dir string) {
 
 func noDisk(t testing.TB, err error) {
 	t.Helper()
-	text := fmt.Sprintf("%s: %s (it needs root, and loop devices or tmpfs): %v", t.Name(), NoDisk, err)
-	fmt.Fprintln(os.Stderr, "NOT TESTED:", text)
-	t.Skip(text)
+	Skip(t, fmt.Sprintf("%s (it needs root, and loop devices or tmpfs): %v", NoDisk, err))
 }
 
 // unmountAtTheEnd has dir unmounted when the test has ended, or when this process is gone without having come to that.

@@ -42,12 +42,31 @@ func missing(t testing.TB, program string) {
 	if pkg == "" {
 		pkg = program
 	}
-	text := fmt.Sprintf("%s needs the program %s; install it with: apt-get install %s", t.Name(), program, pkg)
+	text := fmt.Sprintf("it needs the program %s; install it with: apt-get install %s", program, pkg)
 	if os.Getenv("CI") != "" {
 		t.Fatal(text)
 	}
-	fmt.Fprintln(os.Stderr, "NOT TESTED:", text)
-	t.Skip(text)
+	Skip(t, text)
+}
+
+// NeedRoot skips, aloud, what only root can try.
+func NeedRoot(t testing.TB, what string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		Skip(t, "it needs root: "+what)
+	}
+}
+
+// Skip skips a test aloud.
+func Skip(t testing.TB, reason string) {
+	t.Helper()
+	NotTested(t, reason)
+	t.Skip(reason)
+}
+
+// NotTested says why a part of a test is left out. It is printed also where the test passes.
+func NotTested(t testing.TB, reason string) {
+	fmt.Fprintf(os.Stderr, "NOT TESTED: %s: %s\n", t.Name(), reason)
 }
 
 // ProjectRoot is the folder of the project's go.mod.
