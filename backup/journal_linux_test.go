@@ -322,10 +322,10 @@ func TestSweepOrphansContained(t *testing.T) {
 	unshare := realtest.Need(t, "unshare")
 	contained := []string{"--pid", "--fork", "--mount-proc", "--kill-child"}
 	if out, err := exec.Command(unshare, append(contained, "true")...).CombinedOutput(); err != nil {
-		t.Skipf("no container of its own can be made here: %s", out)
+		realtest.Skip(t, fmt.Sprintf("no container of its own can be made here: %v: %s", err, out))
 	}
-	out, err := exec.Command(unshare, append(contained, os.Args[0], "-test.run=^TestSweep(Groups|Orphans|ByDescendant)$")...).CombinedOutput()
-	if err != nil {
+	out, err := exec.Command(unshare, append(contained, os.Args[0], "-test.v", "-test.run=^TestSweep(Groups|Orphans|ByDescendant)$")...).CombinedOutput()
+	if err != nil || strings.Count(string(out), "\n--- PASS: ") != 3 {
 		t.Errorf("%v: %s", err, out)
 	}
 }
