@@ -18,7 +18,7 @@ import (
 // Password opens the repositories that this package makes.
 const Password = "a password for tests"
 
-// patience is how long runs may take to end. Each writes a dozen files durably, of which a busy machine makes seconds.
+// patience is how long runs may take to end. Each writes a dozen files durably, and a busy disk may take seconds for one.
 const patience = 5 * time.Minute
 
 // Env is a Service and what it works on: the repository "default", and the job "shop" with one source "db" of one part,
