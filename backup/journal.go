@@ -215,9 +215,11 @@ func (l lockJournal) Add(id repo.ID) error {
 	if err != nil {
 		return fmt.Errorf("note the own lock in %s: %w", l.dir, err)
 	}
+	var told sync.WaitGroup // at once: where nobody hears it, the lock must not be late by the patience of all
 	for _, h := range holders {
-		h.noted()
+		told.Go(h.noted)
 	}
+	told.Wait()
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-backup/caddy-backup/repo"
@@ -49,6 +50,7 @@ func loadPulse(ctx context.Context, store Store, key string) (p pulse, err error
 // lease is held by a run of this process in a cluster.
 type lease struct {
 	writing turns // so that what is written last tells of all locks
+	dropped atomic.Bool
 	mu      sync.Mutex
 	renewed time.Time
 }
@@ -72,7 +74,7 @@ func (r *runner) withdraw() {
 	}
 }
 
-// renew writes the lease.
+// renew writes the lease, unless it was dropped.
 func (r *runner) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -81,6 +83,9 @@ func (r *runner) renew(ctx context.Context) error {
 		return err
 	}
 	defer leave()
+	if r.lease.dropped.Load() {
+		return nil
+	}
 	now, run := r.service.now(), r.snapshot()
 	data, err := json.Marshal(pulse{now.UTC(), run.Step, run.Progress, r.locks()})
 	if err == nil {
@@ -96,9 +101,10 @@ func (r *runner) renew(ctx context.Context) error {
 }
 
 // tellLocks has the others of a cluster know of a lock before it is written: should this process die with it, they remove it.
-// What is wrong the next beat tells.
+// What is wrong the next beat tells. A run that others took for dead has no lease any more, and must not be sure of
+// itself again by getting one.
 func (r *runner) tellLocks(ctx context.Context) {
-	if r.setup.Cluster {
+	if r.setup.Cluster && r.ours() {
 		_ = r.renew(context.WithoutCancel(ctx)) // a run that ends may still hold it
 	}
 }
@@ -112,7 +118,15 @@ func (r *runner) locks() []repo.ID {
 	return r.service.journal.locksAt(c.Storage.Location())
 }
 
+// dropLease removes the lease for good. Another run of this process may be about to tell of a lock in it: what it wrote behind us
+// nobody would remove.
 func (r *runner) dropLease() {
+	r.lease.dropped.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	if leave, err := r.lease.writing.enter(ctx); err == nil {
+		defer leave()
+	}
 	r.service.history.delete(leaseKey(r.setup.Host, r.run.ID), "cannot remove a lease", r.run.ID)
 }
 
