@@ -28,9 +28,11 @@ type program struct {
 
 const (
 	defaultGrace = 2 * time.Second
-	killWait     = 20 * time.Second // after SIGKILL; longer only when the kernel itself hangs, on a dead network disk
-	copyBuffer   = 256 << 10        // bytes
-	pipeSize     = 1 << 20          // the most that the kernel gives to users; saves a fifth of a dump's time
+	// killWait is after SIGKILL; longer only when the kernel itself hangs, on a dead network disk. With the grace it is less than the 15
+	// seconds that a run gives its source to end, or nobody would be told which program it is that cannot be killed.
+	killWait   = 12 * time.Second
+	copyBuffer = 256 << 10 // bytes
+	pipeSize   = 1 << 20   // the most that the kernel gives to users; saves a fifth of a dump's time
 )
 
 var (
