@@ -203,8 +203,10 @@ func readPresent(f *os.File, p []byte) (n int, err error) {
 	}
 	var failed error
 	err = raw.Read(func(fd uintptr) bool {
-		n, failed = syscall.Read(int(fd), p)
-		return failed != syscall.EINTR
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			n, failed = syscall.Read(int(fd), p)
+		}
+		return true // false would be to wait for more
 	})
 	switch {
 	case err != nil:

@@ -66,12 +66,11 @@ func (db *pgDatabase) beginFrom(ctx context.Context, connect func(context.Contex
 
 // hold takes the lock by which others know that the building is not left behind. It goes with the connection.
 func (b *building) hold(ctx context.Context) error {
-	const take = "SELECT pg_try_advisory_lock(hashtext($1)) OR NULL"
-	got, err := pgValue(ctx, b.conn, take, b.name)
-	for n := 0; n < partingLooks && got == "" && err == nil; n++ {
-		time.Sleep(partingLook)
-		got, err = pgValue(ctx, b.conn, take, b.name)
-	}
+	var got string
+	err := awaitParting(func() (there bool, err error) {
+		got, err = pgValue(ctx, b.conn, "SELECT pg_try_advisory_lock(hashtext($1)) OR NULL", b.name)
+		return got == "", err
+	})
 	if err == nil && got == "" {
 		err = fmt.Errorf("%w: database %s is being made by somebody else", backup.ErrConflict, b.name)
 	}

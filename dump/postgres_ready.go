@@ -149,20 +149,24 @@ func (db *pgDatabase) space(ctx context.Context, conn *pgconn.PgConn, dumped int
 // of extensions. Only autovacuum makes way by itself. Servers before 10 list nobody else.
 const inTheWay = `coalesce(to_jsonb(a)->>'backend_type', '') <> 'autovacuum worker'`
 
-// parting is how long, half a second and more, is waited for sessions that were ended a moment ago: the server learns of that when
-// its process for them comes to it.
-const (
-	partingLooks = 25
-	partingLook  = 20 * time.Millisecond
-)
+// awaitParting looks for half a second and more whether somebody is in the way: of sessions that were ended a moment ago, the server
+// learns when its process for them comes to it.
+func awaitParting(look func() (there bool, err error)) error {
+	for n := 0; ; n++ {
+		if there, err := look(); err != nil || !there || n == 25 {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
 
 // unused makes sure that nobody is connected to the live one.
 func (db *pgDatabase) unused(ctx context.Context, conn *pgconn.PgConn) error {
-	who, err := db.users(ctx, conn)
-	for n := 0; n < partingLooks && who != "" && err == nil; n++ {
-		time.Sleep(partingLook)
+	var who string
+	err := awaitParting(func() (there bool, err error) {
 		who, err = db.users(ctx, conn)
-	}
+		return who != "", err
+	})
 	if err != nil {
 		return db.explain("looking who uses it", err)
 	}
