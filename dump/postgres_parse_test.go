@@ -197,10 +197,11 @@ func TestToolsStopped(t *testing.T) {
 	stop()
 	p := new(Postgres)
 	_, tools := p.tools(ctx, pgVersion{major: 15})
+	_, restorer := p.restorer(ctx, pgVersion{major: 15}, []byte("PGDMP\x01\x10\x00"))
 	_, psql := p.psql(ctx)
 	_, verify := p.verifyArchive(ctx, strings.NewReader(""), dumptest.Task(t))
 	_, dumper := new(MySQL).dumper(ctx, myVersion{mariadb: true})
-	for i, err := range []error{tools, psql, verify, dumper} {
+	for i, err := range []error{tools, restorer, psql, verify, dumper} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%d: %v", i, err)
 		}

@@ -119,10 +119,10 @@ func (p *Postgres) restorer(ctx context.Context, server pgVersion, archive []byt
 		return p.tools(ctx, server)
 	}
 	tools, err := p.tools(ctx, pgVersion{major: needed})
-	if err != nil {
-		return pgTools{}, fmt.Errorf("the archive was made by a newer pg_dump: install the package postgresql-client-%d", needed)
+	if err != nil && context.Cause(ctx) == nil {
+		err = fmt.Errorf("the archive was made by a newer pg_dump: install the package postgresql-client-%d", needed)
 	}
-	return tools, nil
+	return tools, err
 }
 
 // archiveNeeds is the first version that reads archives of a format: its number stands behind the magic word. 0 for all
