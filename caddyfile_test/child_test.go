@@ -38,13 +38,7 @@ type child struct {
 // SIGTERM, and notes both processes in the file "pids", and a job "quick". Below /upstream/ the site is another server's.
 func newChild(t *testing.T, upstream string) *child {
 	c := &child{T: t, dir: t.TempDir(), site: freeAddress(t)}
-	socket := filepath.Join(c.dir, "admin.sock")
-	c.admin = &handler.Client{Base: "http://127.0.0.1/backup/", HTTP: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true,
-	}}}
+	c.admin = adminAt(filepath.Join(c.dir, "admin.sock"))
 	c.write("secret", canary+"\n")
 	c.write("hang.sh", "trap '' TERM; sleep 600 & echo data; echo $$ $! >"+c.dir+"/pids.new; mv "+c.dir+"/pids.new "+c.dir+"/pids; wait\n")
 	c.write("Caddyfile", fmt.Sprintf(`{
@@ -89,6 +83,16 @@ http://%[2]s {
 		}
 	})
 	return c
+}
+
+// adminAt is the API on the admin endpoint of a Caddy that listens at a socket.
+func adminAt(socket string) *handler.Client {
+	return &handler.Client{Base: "http://127.0.0.1/backup/", HTTP: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		DisableKeepAlives: true,
+	}}}
 }
 
 func (c *child) write(name, content string) {

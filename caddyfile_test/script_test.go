@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +17,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/caddy-backup/caddy-backup/handler"
 	"github.com/caddy-backup/caddy-backup/repo"
 	"github.com/caddy-backup/caddy-backup/repo/repotest"
 	"github.com/caddy-backup/caddy-backup/storage"
@@ -124,15 +121,9 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 
 // asked asks the app backup for its jobs at the socket of an admin endpoint.
 func asked(socket string) error {
-	client := handler.Client{Base: "http://127.0.0.1/backup/", HTTP: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true,
-	}}}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, err := client.Jobs(ctx)
+	_, err := adminAt(socket).Jobs(ctx)
 	return err
 }
 
