@@ -266,7 +266,7 @@ func testDjangoOneMoment(t *testing.T, s *djangoSite, pg *realtest.Postgres) {
 			}
 		}
 	}()
-	for pg.SQL(t, "site", "SELECT count(*) FROM auth_user WHERE username LIKE 'busy%'") == "0\n" {
+	for pg.SQL(t, "site", "SELECT count(*) FROM auth_user WHERE username LIKE 'busy%'") == "0\n" && len(ended) == 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stored, _ := dumped(t, d)
