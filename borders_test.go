@@ -60,7 +60,7 @@ var borders = map[string]border{
 
 	"internal/near":       {theirs: nothing},
 	"internal/setting":    {theirs: anything},
-	"internal/realtest":   {theirs: nothing, exec: true},
+	"internal/realtest":   {theirs: []string{"go.uber.org/goleak"}, exec: true},
 	"internal/gotest":     {theirs: nothing, exec: true},
 	"examples/quickstart": {ours: []string{".", "backup", "handler"}, theirs: anything, tests: []string{"internal/realtest"}},
 	"bench":               {ours: []string{"repo", "storage", "backup", "dump"}, theirs: anything, exec: true},

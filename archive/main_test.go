@@ -3,7 +3,7 @@ package archive_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { realtest.Main(m) }

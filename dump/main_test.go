@@ -13,10 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // TestMain lets copies of the test binary play the other programs that tests need beside themselves.
@@ -44,25 +43,7 @@ func TestMain(m *testing.M) {
 	case "overwriteMySQL":
 		overwriteMySQL(path)
 	default:
-		code := m.Run()
-		if code == 0 {
-			code = leaked()
-		}
-		os.Exit(code)
-	}
-}
-
-// leaked is the status of tests that leave goroutines behind. Those that were told to end may take long on a busy machine.
-func leaked() int {
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		err := goleak.Find()
-		if err == nil {
-			return 0
-		}
-		if time.Now().After(deadline) {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
+		realtest.Main(m)
 	}
 }
 

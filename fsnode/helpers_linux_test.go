@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-backup/caddy-backup/fsnode"
@@ -26,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	syscall.Umask(0o022) // which the modes of what tests make are written for
-	goleak.VerifyTestMain(m)
+	realtest.Main(m)
 }
 
 const password = "fsnode test"

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-backup/caddy-backup/backup/backuptest"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 // accelWorld is a site with backup_accel before an application that does as told.
@@ -135,13 +136,9 @@ func noLeaks(t *testing.T) func() {
 	before := goleak.IgnoreCurrent()
 	return func() {
 		t.Helper()
-		var err error
-		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); { // goleak itself gives them half a second to end
-			if err = goleak.Find(before, goleak.IgnoreAnyFunction("github.com/DeRuina/timberjack.(*Logger).millRun")); err == nil {
-				return
-			}
+		if err := realtest.Leaks(before, goleak.IgnoreAnyFunction("github.com/DeRuina/timberjack.(*Logger).millRun")); err != nil {
+			t.Error(err)
 		}
-		t.Error(err)
 	}
 }
 

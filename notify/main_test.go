@@ -1,13 +1,11 @@
 package notify_test
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
-	"go.uber.org/goleak"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 func TestMain(m *testing.M) {
@@ -15,20 +13,5 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(name)
 		os.Unsetenv(strings.ToLower(name))
 	}
-	code := m.Run()
-	if err := leaks(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leaks finds goroutines that do not end. goleak itself gives them half a second.
-func leaks() (err error) {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-		if err = goleak.Find(); err == nil {
-			return nil
-		}
-	}
-	return err
+	realtest.Main(m)
 }

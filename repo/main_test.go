@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
 
 func TestMain(m *testing.M) {
@@ -16,5 +16,5 @@ func TestMain(m *testing.M) {
 	}
 	// The goroutine of package os/signal must not start inside a bubble of testing/synctest, which would wait for it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
-	goleak.VerifyTestMain(m)
+	realtest.Main(m)
 }

@@ -46,7 +46,7 @@ func main() {
 
 // allowed are the reasons, or parts of them, for which a test may be skipped even where CI is set. Larger data beside
 // the project is a bonus that a plain clone does not have; what it stands for is tested with data of the project's own.
-// Loop devices, mounts, tracers and containers are not to be had in many containers (realtest.NewDisk).
+// Loop devices, mounts, tracers and containers are not to be had in many containers (realtest.NoDisk).
 var allowed = []string{"the shared fixtures are not here", "no disk of its own can be mounted here", "no process can be traced here",
 	"no container of its own can be made here"}
 

@@ -31,7 +31,7 @@ type MariaDB struct {
 // about two seconds: share one among subtests. It gets more options after its own.
 func StartMariaDB(t testing.TB, options ...string) *MariaDB {
 	t.Helper()
-	install, daemon := Need(t, "mariadb-install-db"), sbin(t, "mariadbd")
+	install, daemon := Need(t, "mariadb-install-db"), Need(t, "mariadbd")
 	m := &MariaDB{Password: "not-a-secret-" + rand.Text()} // no other server's, so that it can be searched for
 	dir, err := os.MkdirTemp("", "my")                     // not t.TempDir: another user could not enter it, and a socket's path must be short
 	if err != nil {

@@ -33,7 +33,7 @@ var packages = map[string]string{
 	"initdb": "postgresql", "postgres": "postgresql", "psql": "postgresql-client",
 	"pg_dump": "postgresql-client", "pg_restore": "postgresql-client", "pgbench": "postgresql-contrib",
 	"sshd": "openssh-server", "sftp-server": "openssh-sftp-server", "strace": "strace",
-	"promtool": "prometheus",
+	"promtool": "prometheus", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs", "unshare": "util-linux",
 }
 
 func missing(t testing.TB, program string) {

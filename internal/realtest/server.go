@@ -107,15 +107,6 @@ func credential(t testing.TB, name, dir string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// sbin is Need for what may lie in a folder that only root has in its PATH.
-func sbin(t testing.TB, program string) string {
-	t.Helper()
-	if path := "/usr/sbin/" + program; exec.Command(path, "--version").Run() == nil {
-		return path
-	}
-	return Need(t, program)
-}
-
 // FreePort is a port of 127.0.0.1, and of ::1 where there is that, at which nobody listens and that stays the test's own until it
 // ends: sockets are bound to it, so the kernel gives it to nobody who asks for any. Who names it can listen there with SO_REUSEADDR,
 // as servers do.
