@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,16 +31,18 @@ func testPostgresBench(t *testing.T, pg *realtest.Postgres) {
 	if out, err := bench("-i", "-q", "--foreign-keys").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	rounds, length := 2, []string{"-t", "500"} // transactions of each client
+	rounds := 2
 	if realtest.Soak() {
-		rounds, length = 20, []string{"-T", "60"}
+		rounds = 20
 	}
-	load := bench(append([]string{"-c", "4"}, length...)...)
+	load := bench("-c", "4", "-T", "3600") // as long as we dump
 	var said bytes.Buffer
 	load.Stdout, load.Stderr = &said, &said
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- load.Wait() }()
 	eventually(t, pg, "bench", "SELECT count(*) > 0 FROM pgbench_history", "t")
 	history := int64(-1)
 	for _, format := range []string{formatCustom, formatPlain} {
@@ -66,9 +69,12 @@ func testPostgresBench(t *testing.T, pg *realtest.Postgres) {
 			pg.SQL(t, "postgres", `DROP DATABASE "bench again"`)
 		}
 	}
-	if err := load.Wait(); err != nil || history < 1 {
+	load.Process.Signal(syscall.SIGTERM)
+	err := <-ended
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM || history < 1 {
 		t.Errorf("%v, %d transactions beside the dumps: %s", err, history, said.String())
 	}
+	eventually(t, pg, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'", "0")
 }
 
 // bothDrilled tries a dump out twice at once.
