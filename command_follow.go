@@ -220,7 +220,7 @@ func (b *bar) update(run backup.Run) {
 
 func (b *bar) end() {
 	if b.bar != nil {
-		_ = b.bar.Clear()
+		_ = b.bar.Finish() // which clears it, and ends the goroutine that turns a spinner: it would draw over what follows
 		b.bar = nil
 	}
 }
