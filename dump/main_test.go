@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -223,4 +224,30 @@ func killWhenReady(t *testing.T, role, path string, env ...string) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
+}
+
+// eventually waits until a query gives a value: longer than a server of PostgreSQL does at most before it looks what to replicate,
+// and than one of MariaDB before it knows that a connection is gone.
+func eventually(t *testing.T, server interface {
+	SQL(t testing.TB, database, script string) string
+}, database, sql, want string) {
+	t.Helper()
+	got := ""
+	for range 4800 {
+		if got = strings.TrimSpace(server.SQL(t, database, sql)); got == want {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%s: %s, want %s", sql, got, want)
+}
+
+// passable lets all users come through to a folder, below the one for temporary files.
+func passable(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != "/" && dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -75,14 +75,7 @@ func killRestoring(t *testing.T, my *realtest.MariaDB, file, step string) {
 	t.Helper()
 	before := strings.TrimSpace(my.SQL(t, "", "SELECT connection_id()"))
 	killWhenReady(t, "overwriteMySQL", file, step)
-	theirs := func() string {
-		return my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id() AND user = 'root' AND id > "+before)
-	}
-	for deadline := time.Now().Add(time.Minute); theirs() != "0\n"; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the server keeps the connections of a killed process")
-		}
-	}
+	eventually(t, my, "", "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id() AND user = 'root' AND id > "+before, "0")
 }
 
 // A restore that is killed with SIGKILL, at any point, leaves the live database as it was, or the next run of the source brings to

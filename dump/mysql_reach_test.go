@@ -72,14 +72,7 @@ func testMySQLReach(t *testing.T, my *realtest.MariaDB) {
 // untilAlone waits until the server has noticed that all connections of root's are gone, with what they held.
 func untilAlone(t *testing.T, my *realtest.MariaDB) {
 	t.Helper()
-	alone := func() bool {
-		return my.SQL(t, "", "SELECT count(*) FROM information_schema.processlist WHERE user = 'root'") == "1\n"
-	}
-	for deadline := time.Now().Add(3 * time.Minute); !alone(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the server keeps connections that are gone")
-		}
-	}
+	eventually(t, my, "", "SELECT count(*) FROM information_schema.processlist WHERE user = 'root'", "1")
 }
 
 // A connection that breaks in the middle of a restore leaves nothing behind.

@@ -20,12 +20,7 @@ func testPostgresNoRoom(t *testing.T, pg *realtest.Postgres) {
 	disk := realtest.SmallDisk(t, 64)
 	space := filepath.Join(disk, "space")
 	makeFolderOf(t, pg, space)
-	if err := os.Chmod(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for dir := disk; dir != "/" && dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
-		os.Chmod(dir, 0o755) // the server's user must come through
-	}
+	passable(t, disk) // for the server's user
 	pg.SQL(t, "postgres", "CREATE TABLESPACE narrow LOCATION '"+space+"'")
 	pg.SQL(t, "postgres", "CREATE DATABASE narrow TABLESPACE narrow TEMPLATE template0")
 	t.Cleanup(func() { pg.TrySQL(context.Background(), "postgres", "DROP DATABASE narrow WITH (FORCE)") })

@@ -5,25 +5,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-backup/caddy-backup/backup"
 	"github.com/caddy-backup/caddy-backup/dump/dumptest"
 	"github.com/caddy-backup/caddy-backup/internal/realtest"
 )
-
-// eventually waits until a query gives a value, longer than the server does at most before it looks what to replicate.
-func eventually(t *testing.T, pg *realtest.Postgres, database, sql, want string) {
-	t.Helper()
-	got := ""
-	for range 4800 {
-		if got = strings.TrimSpace(pg.SQL(t, database, sql)); got == want {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("%s: %s, want %s", sql, got, want)
-}
 
 // A database that pulls from another server is restored, copied and drilled without a second one ever pulling, and without
 // the slot on the other server being touched.
